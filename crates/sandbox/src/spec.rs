@@ -1,0 +1,133 @@
+//! What the executor asks for ([`Spec`]) and what it gets back ([`Environment`]).
+//!
+//! ```text
+//! Spec --start--> Environment --freeze/thaw--> … --kill--> gone
+//!                      \--(process ends)--> Exit
+//! ```
+
+use std::net::SocketAddrV4;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+/// A host file or folder that the environment sees, read-only, without setuid bits and devices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// The path on the host.
+    pub source: PathBuf,
+    /// The absolute path inside.
+    pub target: PathBuf,
+}
+
+/// What the environment reaches beside its own listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Network {
+    /// Nothing: only its own loopback.
+    Isolated,
+    /// The internet, by routing and address translation; never the host, its loopback, private neighbours of the host
+    /// (unless routed there by the host's own rules), the metadata address or another environment.
+    Internet,
+}
+
+/// Everything that decides what an environment is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Unique on this host while the environment lives; letters, digits and `-`. Names its cgroup.
+    pub name: String,
+    /// Host files beside the base root, in order (a later one may lie inside an earlier one).
+    pub mounts: Vec<Mount>,
+    /// Files with fixed content that the root carries (path inside, content, executable), such as a runtime's bootstrap.
+    pub files: Vec<(PathBuf, Vec<u8>, bool)>,
+    /// The program, a path inside, and its arguments (without the program's own name).
+    pub program: PathBuf,
+    /// The arguments, without the program's own name.
+    pub arguments: Vec<String>,
+    /// The whole environment of the program.
+    pub variables: Vec<(String, String)>,
+    /// Where the program starts.
+    pub working_directory: PathBuf,
+    /// Memory of all its processes together, in MiB.
+    pub memory_mib: u32,
+    /// Size of `/tmp`, in MiB, not charged to the memory.
+    pub tmp_mib: u32,
+    /// CPU, in thousandths of a vCPU: the weight under contention.
+    pub cpu_millis: u32,
+    /// What it reaches.
+    pub network: Network,
+    /// The addresses inside (loopback) on which the host listens, in the order in which the listeners are given back.
+    pub listeners: Vec<SocketAddrV4>,
+}
+
+/// How an environment's first process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Exit {
+    /// It exited with this status.
+    Status(i32),
+    /// It was ended by this signal.
+    Signal(i32),
+    /// The memory limit was reached and the kernel killed it.
+    OutOfMemory,
+    /// The host killed it, or the sandbox helper is gone.
+    Killed,
+}
+
+/// A running environment's descriptors, to be taken once.
+#[derive(Debug)]
+pub struct Channels {
+    /// Listening sockets inside the environment's network namespace, in the order of [`Spec::listeners`]; non-blocking.
+    pub listeners: Vec<OwnedFd>,
+    /// The read end of what the program writes to stdout and stderr; non-blocking.
+    pub output: OwnedFd,
+}
+
+/// Why an environment could not be made or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The host lacks what the configured isolation needs; the text says what to do.
+    #[error("this host cannot isolate functions as configured: {0}")]
+    Unsupported(String),
+    /// The helper process is gone; no environment can be made any more.
+    #[error("the sandbox helper process has ended")]
+    HelperGone,
+    /// A step failed.
+    #[error("cannot {step} environment {name}: {reason}")]
+    Failed {
+        /// The environment's name.
+        name: String,
+        /// What was being done.
+        step: &'static str,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+/// Makes environments. Namespaces and cgroups now; a microVM implementation comes later.
+#[async_trait]
+pub trait Sandbox: Send + Sync + 'static {
+    /// Makes an environment and starts its program. Cancel-safe: if the future is dropped, the environment is removed.
+    async fn start(&self, spec: Spec) -> Result<(Arc<dyn Environment>, Channels), SandboxError>;
+}
+
+/// One running environment. Dropping the last handle kills and removes it.
+#[async_trait]
+pub trait Environment: Send + Sync + 'static {
+    /// Stops all its processes from running, without their noticing. Idempotent.
+    async fn freeze(&self) -> Result<(), SandboxError>;
+
+    /// Lets them go on. Idempotent.
+    async fn thaw(&self) -> Result<(), SandboxError>;
+
+    /// The largest memory that it used so far, in bytes (0 where the host cannot tell).
+    fn memory_peak_bytes(&self) -> u64;
+
+    /// Asks the program to end (SIGTERM), waits up to `grace`, then kills all and removes everything. Returns when nothing
+    /// of it is left. Idempotent.
+    async fn stop(&self, grace: Duration);
+
+    /// Waits until the program has ended. May be called many times.
+    async fn exited(&self) -> Exit;
+}
