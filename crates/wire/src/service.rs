@@ -19,15 +19,15 @@ pub enum Protocol {
     Json10,
     /// Operations by `X-Amz-Target`, JSON 1.1 (EventBridge, Logs, ECS, Cognito).
     Json11,
-    /// Operations by the form parameter `Action`, XML answers (STS, IAM, SNS, CloudFormation).
-    Query,
+    /// Operations by the form parameter `Action`, XML answers (STS, IAM, SNS, CloudFormation) in this namespace.
+    Query(&'static str),
 }
 
 /// How an operation is recognised.
 #[derive(Clone, Copy, Debug)]
 pub enum Route {
     /// Method and path template as in AWS's model: `/2015-03-31/functions/{FunctionName}`; `{Name+}` takes the rest
-    /// of the path, slashes and all.
+    /// of the path, slashes and all; `?List=ALL` at its end asks for that query parameter.
     Rest(Verb, &'static str),
     /// The value of `X-Amz-Target`.
     Target(&'static str),
@@ -76,6 +76,15 @@ pub struct Operation {
     pub resource: &'static str,
     /// The largest body, in bytes; a larger one is refused with 413 before it is read.
     pub body_limit: usize,
+}
+
+/// An operation that AWS has and this service has not (yet): recognised only to be named in the error.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownOperation {
+    /// AWS's name for it.
+    pub name: &'static str,
+    /// How it is recognised.
+    pub route: Route,
 }
 
 /// Who asks, as proven by the signature or by the socket.
@@ -145,6 +154,8 @@ pub struct Definition {
     pub protocol: Protocol,
     /// Every operation that it answers.
     pub operations: &'static [Operation],
+    /// Operations that AWS has and that are missing here: each answers `UnknownOperationException` by its name.
+    pub known: &'static [KnownOperation],
 }
 
 /// One AWS service behind the front door.
