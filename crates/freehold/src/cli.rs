@@ -1,0 +1,209 @@
+//! The words of the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A self-hosted serverless cloud that speaks the AWS APIs.
+#[derive(Debug, Parser)]
+#[command(name = "freehold", version, propagate_version = true, after_help = EXIT_CODES)]
+pub struct CommandLine {
+    /// Print results as JSON, for programs to read.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 the function answered with an error.";
+
+/// One thing that the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server.
+    Serve(Serve),
+    /// Try it all in seconds: start a temporary server, deploy a function, invoke it, clean up.
+    Quickstart,
+    /// Create a function from a folder or a zip, or update the one that is there.
+    Deploy(Deploy),
+    /// Invoke a function: its answer on stdout, its log on stderr.
+    Invoke(Invoke),
+    /// List the functions.
+    List(List),
+    /// Delete a function.
+    Delete(Delete),
+    /// Print a function's log, from the server's data folder.
+    Logs(Logs),
+    /// List the runtimes that this host has.
+    Runtimes,
+    /// Say what this host supports, and what to do about what it lacks.
+    Doctor,
+}
+
+/// Settings of the server. Each may also stand in the configuration file or the environment; flags win.
+#[derive(Debug, Default, Args)]
+pub struct Serve {
+    /// A TOML file with settings; its keys are these flags' names with underscores.
+    #[arg(long, env = "FREEHOLD_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Where to listen; port 0 picks a free one and prints it [default: 127.0.0.1:4566].
+    #[arg(long, env = "FREEHOLD_LISTEN", value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+
+    /// Where everything is kept [default: /var/lib/freehold for root, else ~/.local/share/freehold].
+    #[arg(long, env = "FREEHOLD_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// The store's URL [default: file: in the data folder].
+    #[arg(long, env = "FREEHOLD_STORE", value_name = "URL")]
+    pub store: Option<String>,
+
+    /// The region that this server is [default: us-east-1].
+    #[arg(long, env = "FREEHOLD_REGION", value_name = "NAME")]
+    pub region: Option<String>,
+
+    /// The account that owns everything here [default: 000000000000].
+    #[arg(long, env = "FREEHOLD_ACCOUNT", value_name = "12 DIGITS")]
+    pub account: Option<String>,
+
+    /// The access key that clients sign with. Without one, the development key test/test is
+    /// accepted, on loopback only.
+    #[arg(long, env = "FREEHOLD_ACCESS_KEY_ID", value_name = "ID")]
+    pub access_key_id: Option<String>,
+
+    /// The access key's secret; better in the file or the environment than on a command line.
+    #[arg(long, env = "FREEHOLD_SECRET_ACCESS_KEY", value_name = "SECRET", hide_env_values = true)]
+    pub secret_access_key: Option<String>,
+
+    /// Listen on a public address without TLS (a proxy in front does TLS).
+    #[arg(long, env = "FREEHOLD_ALLOW_PLAIN_HTTP", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub allow_plain_http: Option<bool>,
+
+    /// What functions reach beside this server [default: isolated].
+    #[arg(long, env = "FREEHOLD_FUNCTION_NETWORK", value_name = "WHAT")]
+    pub function_network: Option<FunctionNetwork>,
+
+    /// Run functions although this host cannot limit their memory.
+    #[arg(long, env = "FREEHOLD_ALLOW_WITHOUT_MEMORY_LIMIT", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub allow_without_memory_limit: Option<bool>,
+
+    /// What the server logs about itself, such as `info` or `freehold_gateway=debug` [default: info].
+    #[arg(long, env = "FREEHOLD_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+/// What functions reach beside the server itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FunctionNetwork {
+    /// Nothing.
+    Isolated,
+    /// The internet, never the host or its private neighbours.
+    Internet,
+}
+
+/// Which server a command talks to. Credentials come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`,
+/// else the development key.
+#[derive(Clone, Debug, Args)]
+pub struct Target {
+    /// The server's address.
+    #[arg(long, env = "AWS_ENDPOINT_URL", value_name = "URL", default_value = "http://127.0.0.1:4566")]
+    pub endpoint: String,
+
+    /// The region to sign for.
+    #[arg(long, env = "AWS_REGION", value_name = "NAME", default_value = "us-east-1")]
+    pub region: String,
+}
+
+/// `freehold deploy`
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// The folder or zip with the function's code.
+    #[arg(value_name = "DIR|ZIP")]
+    pub source: PathBuf,
+
+    /// The function's name [default: the folder's or zip's name].
+    #[arg(long)]
+    pub name: Option<String>,
+
+    /// The runtime, such as python3.12 [default: told from the code].
+    #[arg(long)]
+    pub runtime: Option<String>,
+
+    /// The handler, such as lambda_function.lambda_handler [default: told from the code].
+    #[arg(long)]
+    pub handler: Option<String>,
+
+    /// Memory, in MB (128 to 10,240).
+    #[arg(long, value_name = "MB")]
+    pub memory: Option<u32>,
+
+    /// Timeout, in seconds (1 to 900).
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u32>,
+
+    /// An environment variable of the function; may be given many times. Replaces all that were there.
+    #[arg(long = "env", value_name = "KEY=VALUE")]
+    pub variables: Vec<String>,
+
+    /// The execution role's ARN.
+    #[arg(long, value_name = "ARN")]
+    pub role: Option<String>,
+
+    /// The server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `freehold invoke`
+#[derive(Debug, Args)]
+pub struct Invoke {
+    /// The function's name, partial ARN or ARN.
+    pub name: String,
+
+    /// The event: JSON, @file, or - for stdin [default: {}].
+    #[arg(value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
+    pub payload: Option<String>,
+
+    /// The server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `freehold list`
+#[derive(Debug, Args)]
+pub struct List {
+    /// The server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `freehold delete`
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The function's name, partial ARN or ARN.
+    pub name: String,
+
+    /// The server.
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `freehold logs`
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The function's name.
+    pub name: String,
+
+    /// Go on printing what comes, until interrupted.
+    #[arg(long, short)]
+    pub follow: bool,
+
+    /// The server's data folder [default: as for serve].
+    #[arg(long, env = "FREEHOLD_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}

@@ -1,0 +1,206 @@
+//! What `serve` can be told, and from where: defaults < file < environment < flags. An unknown key is an error
+//! wherever it stands. Everything is checked here, before a port is opened or a file is made.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use freehold_base::id::{AccountId, Region};
+use freehold_wire::sigv4::Credentials;
+use serde::Deserialize;
+
+use crate::cli::{FunctionNetwork, Serve};
+
+/// Where the server listens unless it is told otherwise: the port that local AWS tooling already targets.
+const LISTEN_DEFAULT: &str = "127.0.0.1:4566";
+/// The region unless told otherwise.
+const REGION_DEFAULT: &str = "us-east-1";
+/// The well-known development key: id and secret.
+pub const DEVELOPMENT_KEY: (&str, &str) = ("test", "test");
+/// Every variable of the environment that the server reads, all with this prefix.
+const VARIABLES_PREFIX: &str = "FREEHOLD_";
+
+/// The server's settings, complete and checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where everything is kept.
+    pub data: PathBuf,
+    /// The store's URL.
+    pub store: String,
+    /// The region that this server is.
+    pub region: Region,
+    /// The account that owns everything here.
+    pub account: AccountId,
+    /// The key that clients sign with, where one was given.
+    pub credentials: Option<Credentials>,
+    /// Whether the development key is accepted.
+    pub development_key: bool,
+    /// What functions reach.
+    pub function_network: FunctionNetwork,
+    /// Whether functions may run where their memory cannot be limited.
+    pub allow_without_memory_limit: bool,
+    /// What the server logs about itself.
+    pub log: String,
+}
+
+/// The configuration file: the same keys as the flags.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    listen: Option<SocketAddr>,
+    data: Option<PathBuf>,
+    store: Option<String>,
+    region: Option<String>,
+    account: Option<String>,
+    access_key_id: Option<String>,
+    secret_access_key: Option<String>,
+    allow_plain_http: Option<bool>,
+    function_network: Option<FunctionNetwork>,
+    allow_without_memory_limit: Option<bool>,
+    log: Option<String>,
+}
+
+impl Settings {
+    /// Puts the layers together and checks the whole. `flags` already carry the environment's values.
+    pub fn load(flags: Serve) -> Result<Self> {
+        refuse_unknown_variables(std::env::vars_os().map(|(name, _)| name))?;
+        let file = match &flags.config {
+            Some(path) => read_file(path)?,
+            None => File::default(),
+        };
+        Self::merge(flags, file)
+    }
+
+    fn merge(flags: Serve, file: File) -> Result<Self> {
+        let listen = match flags.listen.or(file.listen) {
+            Some(listen) => listen,
+            None => LISTEN_DEFAULT.parse().expect("the default address is well formed"),
+        };
+        let data = std::path::absolute(flags.data.or(file.data).unwrap_or_else(default_data_folder))?;
+        let store = flags.store.or(file.store).unwrap_or_else(|| format!("file:{}", data.join("store").display()));
+        let account = flags.account.or(file.account).unwrap_or_else(|| AccountId::DEVELOPMENT.to_owned());
+        let account = AccountId::parse(&account).with_context(|| format!("account '{account}' is not 12 digits"))?;
+        let id = flags.access_key_id.or(file.access_key_id);
+        let credentials = match (id, flags.secret_access_key.or(file.secret_access_key)) {
+            (Some(id), Some(secret)) => Some(Credentials::new(id, secret)),
+            (None, None) => None,
+            _ => bail!("access_key_id and secret_access_key go together: one of them is missing"),
+        };
+        let allow_plain_http = flags.allow_plain_http.or(file.allow_plain_http).unwrap_or(false);
+        check_public(listen, credentials.as_ref(), allow_plain_http)?;
+        Ok(Self {
+            development_key: credentials.is_none() && listen.ip().is_loopback(),
+            listen,
+            data,
+            store,
+            region: Region::new(flags.region.or(file.region).unwrap_or_else(|| REGION_DEFAULT.to_owned())),
+            account,
+            credentials,
+            function_network: flags
+                .function_network
+                .or(file.function_network)
+                .unwrap_or(FunctionNetwork::Isolated),
+            allow_without_memory_limit: flags
+                .allow_without_memory_limit
+                .or(file.allow_without_memory_limit)
+                .unwrap_or(false),
+            log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
+        })
+    }
+}
+
+/// A public address needs a key of one's own, and a word about TLS, which this server does not do yet.
+fn check_public(listen: SocketAddr, credentials: Option<&Credentials>, allow_plain_http: bool) -> Result<()> {
+    if listen.ip().is_loopback() {
+        return Ok(());
+    }
+    match credentials {
+        None => bail!(
+            "{listen} is not a loopback address, and the development key is only accepted on loopback: set \
+             FREEHOLD_ACCESS_KEY_ID and FREEHOLD_SECRET_ACCESS_KEY, or access_key_id and secret_access_key in the file"
+        ),
+        Some(key) if key.access_key_id == DEVELOPMENT_KEY.0 || key.secret_access_key == DEVELOPMENT_KEY.1 => {
+            bail!("{listen} is not a loopback address: the development key cannot be its key")
+        }
+        Some(_) if !allow_plain_http => bail!(
+            "{listen} is not a loopback address, and this version does not speak TLS itself: put a TLS proxy in front \
+             and say --allow-plain-http"
+        ),
+        Some(_) => Ok(()),
+    }
+}
+
+/// A misspelt variable would otherwise be a setting that silently does nothing.
+fn refuse_unknown_variables(names: impl Iterator<Item = OsString>) -> Result<()> {
+    use clap::Args;
+    let known = Serve::augment_args(clap::Command::new("serve"));
+    let known: Vec<_> = known.get_arguments().filter_map(|argument| argument.get_env()).collect();
+    for name in names {
+        let is_ours = name.to_str().is_some_and(|name| name.starts_with(VARIABLES_PREFIX));
+        if is_ours && !known.contains(&name.as_os_str()) {
+            bail!(
+                "the environment variable {} is not a setting of Freehold; see freehold serve --help",
+                name.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn read_file(path: &Path) -> Result<File> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("the configuration file {} is wrong", path.display()))
+}
+
+/// `/var/lib/freehold` for root, else in the user's data folder.
+pub fn default_data_folder() -> PathBuf {
+    let home = || std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
+    if freehold_sandbox::is_root() {
+        return PathBuf::from("/var/lib/freehold");
+    }
+    std::env::var_os("XDG_DATA_HOME").map_or_else(|| home().join(".local/share"), PathBuf::from).join("freehold")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn merge(flags: Serve, file: &str) -> Result<Settings> {
+        Settings::merge(flags, toml::from_str(file)?)
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let flags = Serve { region: Some("eu-west-1".to_owned()), ..Serve::default() };
+        let settings = merge(flags, "region = 'us-west-2'\nlisten = '127.0.0.1:0'").expect("valid");
+        assert_eq!(settings.region.as_str(), "eu-west-1");
+        assert_eq!(settings.listen.port(), 0);
+        assert_eq!(settings.account.as_str(), AccountId::DEVELOPMENT);
+        assert!(settings.development_key);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_in_the_file_and_in_the_environment() {
+        let error = merge(Serve::default(), "lisen = '127.0.0.1:0'").expect_err("misspelt");
+        assert!(error.to_string().contains("lisen"), "{error}");
+        let error = refuse_unknown_variables(["PATH".into(), "FREEHOLD_LISEN".into()].into_iter()).expect_err("misspelt");
+        assert!(error.to_string().contains("FREEHOLD_LISEN"), "{error}");
+        refuse_unknown_variables(["FREEHOLD_LISTEN".into()].into_iter()).expect("known");
+    }
+
+    #[test]
+    fn a_public_address_needs_a_real_key_and_a_word_about_tls() {
+        let public = "listen = '0.0.0.0:4566'\n";
+        let key = "access_key_id = 'AKIDEXAMPLE'\nsecret_access_key = 'a long secret'\n";
+        assert!(merge(Serve::default(), public).is_err());
+        assert!(merge(Serve::default(), &format!("{public}{key}")).is_err());
+        assert!(merge(Serve::default(), &format!("{public}access_key_id='test'\nsecret_access_key='x'\nallow_plain_http=true")).is_err());
+        let settings = merge(Serve::default(), &format!("{public}{key}allow_plain_http = true")).expect("enough");
+        assert!(!settings.development_key);
+        assert!(merge(Serve::default(), "access_key_id = 'AKIDEXAMPLE'").is_err());
+    }
+}
