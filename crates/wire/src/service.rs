@@ -21,6 +21,8 @@ pub enum Protocol {
     Json11,
     /// Operations by the form parameter `Action`, XML answers (STS, IAM, SNS, CloudFormation) in this namespace.
     Query(&'static str),
+    /// Operations by method and path, XML bodies (S3).
+    RestXml,
 }
 
 /// How an operation is recognised.
