@@ -1,0 +1,111 @@
+//! The one thread that writes. It takes every commit that waits, validates them one after the other, writes those that
+//! hold as one batch under one sync, and answers them all: while it syncs, the next group gathers by itself.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::recent::RecentCommits;
+use super::{Backend, Shared};
+use crate::error::StoreError;
+use crate::limits::{COMMIT_QUEUE, GROUP_BYTES, RECENT_KEYS};
+use crate::transaction::{ReadSet, Writes};
+
+/// A transaction that wants to commit.
+pub(super) struct Request {
+    /// The last commit that its view is sure to have seen.
+    pub(super) since: u64,
+    pub(super) reads: ReadSet,
+    pub(super) writes: Writes,
+    pub(super) answer: oneshot::Sender<Result<(), StoreError>>,
+}
+
+/// Starts the thread. It ends when the queue's senders are gone.
+pub(super) fn start<B: Backend>(
+    backend: B,
+    shared: Arc<Shared<B>>,
+    mut requests: mpsc::Receiver<Request>,
+) -> Result<JoinHandle<()>, StoreError> {
+    let run = move || {
+        let mut committer = Committer {
+            backend,
+            shared: shared.clone(),
+            recent: RecentCommits::new(RECENT_KEYS),
+            sequence: 0,
+        };
+        let mut waiting = Vec::new();
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            while requests.blocking_recv_many(&mut waiting, COMMIT_QUEUE) > 0 {
+                committer.commit_all(waiting.drain(..));
+            }
+        }));
+        if ended.is_err() {
+            // Poisoned before the unanswered requests are dropped, so that their callers learn why.
+            shared.poison("the committer thread panicked");
+        }
+    };
+    let thread = std::thread::Builder::new().name("store-committer".to_owned());
+    thread.spawn(run).map_err(|error| StoreError::engine("start the committer thread", error))
+}
+
+struct Committer<B: Backend> {
+    backend: B,
+    shared: Arc<Shared<B>>,
+    recent: RecentCommits,
+    /// The last commit, published or in the group that is being made.
+    sequence: u64,
+}
+
+/// Commits that are written together.
+#[derive(Default)]
+struct Group {
+    writes: Writes,
+    bytes: usize,
+    answers: Vec<oneshot::Sender<Result<(), StoreError>>>,
+}
+
+impl<B: Backend> Committer<B> {
+    fn commit_all(&mut self, requests: impl Iterator<Item = Request>) {
+        let mut group = Group::default();
+        for request in requests {
+            if self.recent.conflicts(request.since, &request.reads) {
+                // An answer that nobody waits for any more is no error.
+                let _ = request.answer.send(Err(StoreError::Conflict { attempts: 1 }));
+                continue;
+            }
+            self.sequence += 1;
+            self.recent.record(self.sequence, request.writes.keys());
+            for (key, value) in request.writes {
+                group.bytes += key.as_bytes().len() + value.as_ref().map_or(0, bytes::Bytes::len);
+                // Of two writes of one key in a group the later commit's is the one to be seen.
+                group.writes.insert(key, value);
+            }
+            group.answers.push(request.answer);
+            if group.bytes >= GROUP_BYTES {
+                self.write(std::mem::take(&mut group));
+            }
+        }
+        self.write(group);
+    }
+
+    fn write(&mut self, group: Group) {
+        if group.answers.is_empty() {
+            return;
+        }
+        let keys: Vec<_> = group.writes.keys().cloned().collect();
+        let result = self.shared.check().and_then(|()| self.backend.apply(group.writes)).map_err(|error| {
+            self.shared.poison(&error.to_string());
+            self.shared.check().err().unwrap_or(error)
+        });
+        if result.is_ok() {
+            self.shared.published.store(self.sequence, Ordering::Release);
+            self.shared.hub.publish(keys.iter());
+        }
+        for answer in group.answers {
+            let _ = answer.send(result.clone());
+        }
+    }
+}

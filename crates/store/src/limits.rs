@@ -1,0 +1,39 @@
+//! A limit on everything that a caller can make grow. All engines have the same, so that what works on one works on
+//! every other.
+
+use std::time::Duration;
+
+/// Length of a key, in bytes. PostgreSQL's B-tree takes index rows up to 2,704 bytes.
+pub const KEY_BYTES: usize = 2_560;
+/// Length of a value, in bytes: the largest message that a service keeps as a record (1 MiB), with room for its
+/// encoding. Larger content belongs in a blob.
+pub const VALUE_BYTES: usize = 4 << 20;
+/// Keys that one transaction writes: what one batch may hold up the others with.
+pub const TRANSACTION_WRITES: usize = 10_000;
+/// Keys and values that one transaction writes, in bytes: what a commit may take of memory and of the journal.
+pub const TRANSACTION_BYTES: usize = 32 << 20;
+/// Keys and ranges that one transaction reads: each is checked at commit.
+pub const TRANSACTION_READS: usize = 50_000;
+/// How often a transaction is run before its conflict is given to the caller. With the back-off below, 64 writers of
+/// one key all get through.
+pub const TRANSACTION_ATTEMPTS: u32 = 64;
+/// The first back-off after a conflict, before jitter: about one synced write.
+pub const RETRY_DELAY_FIRST: Duration = Duration::from_micros(500);
+/// The longest back-off after a conflict, before jitter.
+pub const RETRY_DELAY_LONGEST: Duration = Duration::from_millis(100);
+/// Entries that one scan returns: what fits in memory many times over. Page through what is larger.
+pub const SCAN_ENTRIES: usize = 10_000;
+/// Keys and values that one scan returns, in bytes.
+pub const SCAN_BYTES: usize = 64 << 20;
+/// Scans of at most this many entries are read in place; longer ones move to a thread that may block.
+pub const SCAN_INLINE_ENTRIES: usize = 256;
+/// Commits that wait for the committer; more wait before they queue.
+pub const COMMIT_QUEUE: usize = 1_024;
+/// Bytes that one group of commits writes before the next group begins: what one sync may take.
+pub const GROUP_BYTES: usize = 64 << 20;
+/// Written keys that are remembered to find conflicts. A transaction whose snapshot is older than all of them conflicts.
+pub const RECENT_KEYS: usize = 65_536;
+/// Changed keys that wait for one watcher; beyond it the watcher is told to read all again.
+pub const WATCH_KEYS: usize = 1_024;
+/// Size of a blob, in bytes: the largest unpacked deployment package that AWS takes is 250 MiB.
+pub const BLOB_BYTES: usize = 1 << 30;
