@@ -1,8 +1,24 @@
 //! Which environment runs an event, and when one is made or dropped.
 //!
-//! - [`event`]: what comes in (a function version, an event) and what goes out (an outcome, a usage record, log lines)
+//! ```text
+//! invoke ──> executor ──> core (pure: which environment?) ──> actions
+//!                │                                              │
+//!                └── environment (a task each) <────────────────┘
+//!                        ├── sandbox: start, freeze, thaw, stop
+//!                        ├── runtime_api: the HTTP side that the function's runtime speaks to
+//!                        └── output, journal: its log lines, START / END / REPORT
+//! ```
 //!
-//! This crate knows neither AWS's wire formats nor who the caller is.
+//! - [`event`]: what comes in (a function version, an event) and what goes out (an outcome, a usage record, log lines)
+//! - [`executor`]: the handle: invoke, retire, shut down
+//! - [`limits`]: the settings, AWS's quotas by default
+//! - [`core`]: the pure state machine behind it
+//! - [`logs`]: where log lines go, for now: plain files
+//! - `environment`, `runtime_api`: the shell, one task for each environment
+//!
+//! This crate knows neither AWS's wire formats (the Runtime API apart) nor who the caller is.
 #![forbid(unsafe_code)]
 
+pub mod core;
 pub mod event;
+pub mod limits;

@@ -1,0 +1,288 @@
+//! The policy, case by case.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Action, Core, EnvironmentId, EventId, Fate, Init, Rejection};
+use crate::event::{FunctionVersion, ThrottleReason};
+use crate::limits::Limits;
+
+pub(super) fn version(function: &str, key: &str, reserved: Option<u32>) -> Arc<FunctionVersion> {
+    Arc::new(FunctionVersion {
+        key: key.to_owned(),
+        function_arn: format!("arn:aws:lambda:us-east-1:000000000000:function:{function}"),
+        name: function.to_owned(),
+        version: "$LATEST".to_owned(),
+        runtime: "provided.al2023".to_owned(),
+        handler: "handler".to_owned(),
+        code: "/nowhere".into(),
+        variables: BTreeMap::new(),
+        memory_mib: 128,
+        timeout: Duration::from_secs(3),
+        ephemeral_mib: 512,
+        role_arn: "arn:aws:iam::123456789012:role/role".to_owned(),
+        region: "us-east-1".to_owned(),
+        log_group: format!("/aws/lambda/{function}"),
+        reserved_concurrency: reserved,
+    })
+}
+
+struct Bench {
+    core: Core,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(limits: Limits) -> Self {
+        Self { core: Core::new(limits), now: Instant::now() }
+    }
+
+    fn actions(&mut self) -> Vec<Action> {
+        self.core.take_actions().collect()
+    }
+
+    fn arrive(&mut self, version: &Arc<FunctionVersion>) -> Result<EventId, Rejection> {
+        self.core.arrive(self.now, version)
+    }
+
+    fn started(&mut self) -> EnvironmentId {
+        match self.actions().as_slice() {
+            [Action::Start { environment, .. }] => *environment,
+            other => panic!("one start was expected, got {other:?}"),
+        }
+    }
+
+    fn dispatched(&mut self) -> (EnvironmentId, EventId) {
+        match self.actions().as_slice() {
+            [Action::Dispatch { environment, event, .. }] => (*environment, *event),
+            other => panic!("one dispatch was expected, got {other:?}"),
+        }
+    }
+
+    /// Runs one event to its end on a new environment, which is idle afterwards.
+    fn warm(&mut self, version: &Arc<FunctionVersion>) -> EnvironmentId {
+        self.arrive(version).expect("admitted");
+        let environment = self.started();
+        self.core.init_ended(self.now, environment, Init::Succeeded);
+        self.dispatched();
+        self.core.answered(self.now, environment);
+        self.core.ready(self.now, environment);
+        assert!(self.actions().is_empty());
+        environment
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.core.tick(self.now);
+    }
+}
+
+#[test]
+fn an_event_waits_for_the_first_environment_that_becomes_free() {
+    let mut bench = Bench::new(Limits::default());
+    let hello = version("hello", "1", None);
+    let warm = bench.warm(&hello);
+    let first = bench.arrive(&hello).expect("admitted");
+    assert_eq!(bench.dispatched(), (warm, first));
+    let second = bench.arrive(&hello).expect("admitted");
+    let started = bench.started();
+    bench.core.answered(bench.now, warm);
+    bench.core.ready(bench.now, warm);
+    assert_eq!(bench.dispatched(), (warm, second), "the warm one was free before the new one");
+    let third = bench.arrive(&hello).expect("admitted");
+    assert!(bench.actions().is_empty(), "the one that is starting is free for it");
+    bench.core.init_ended(bench.now, started, Init::Succeeded);
+    assert_eq!(bench.dispatched(), (started, third));
+}
+
+#[test]
+fn an_event_waits_a_moment_for_an_environment_that_has_answered() {
+    let mut bench = Bench::new(Limits::default());
+    let hello = version("hello", "1", None);
+    let warm = bench.warm(&hello);
+    bench.arrive(&hello).expect("admitted");
+    bench.dispatched();
+    bench.core.answered(bench.now, warm);
+    let event = bench.arrive(&hello).expect("admitted");
+    assert!(bench.actions().is_empty());
+    bench.core.ready(bench.now, warm);
+    assert_eq!(bench.dispatched(), (warm, event));
+
+    bench.core.answered(bench.now, warm);
+    bench.arrive(&hello).expect("admitted");
+    let grace = bench.core.next_tick().expect("the grace ends");
+    bench.pass(grace - bench.now);
+    bench.started();
+}
+
+#[test]
+fn the_most_recently_used_environment_is_picked_and_the_others_age() {
+    let limits = Limits::default();
+    let mut bench = Bench::new(limits.clone());
+    let hello = version("hello", "1", None);
+    let events: Vec<_> = (0..3).map(|_| bench.arrive(&hello).expect("admitted")).collect();
+    assert_eq!(events.len(), 3);
+    let environments: Vec<_> = bench
+        .actions()
+        .into_iter()
+        .map(|action| match action {
+            Action::Start { environment, .. } => environment,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    for environment in &environments {
+        bench.core.init_ended(bench.now, *environment, Init::Succeeded);
+    }
+    for environment in &environments {
+        bench.core.answered(bench.now, *environment);
+        bench.core.ready(bench.now, *environment);
+        bench.pass(Duration::from_millis(1));
+    }
+    bench.actions();
+    bench.arrive(&hello).expect("admitted");
+    let (picked, _) = bench.dispatched();
+    assert_eq!(picked, environments[2]);
+    bench.pass(limits.freeze_delay);
+    let frozen = bench.actions();
+    assert!(
+        matches!(frozen.as_slice(), [Action::Freeze { environment: a }, Action::Freeze { environment: b }]
+            if *a == environments[0] && *b == environments[1]),
+        "{frozen:?}"
+    );
+    bench.pass(limits.idle_timeout);
+    let dropped = bench.actions();
+    assert!(matches!(dropped.as_slice(), [Action::Drop { .. }, Action::Drop { .. }]), "{dropped:?}");
+    assert_eq!(bench.core.environments(), 1);
+}
+
+#[test]
+fn back_to_back_events_neither_freeze_nor_thaw() {
+    let mut bench = Bench::new(Limits::default());
+    let hello = version("hello", "1", None);
+    let environment = bench.warm(&hello);
+    for _ in 0..100 {
+        bench.pass(Duration::from_millis(2));
+        bench.arrive(&hello).expect("admitted");
+        bench.dispatched();
+        bench.core.answered(bench.now, environment);
+        bench.core.ready(bench.now, environment);
+    }
+    assert!(bench.actions().is_empty());
+}
+
+#[test]
+fn limits_reject_with_aws_reasons() {
+    let limits = Limits { account_concurrency: 5, ..Limits::default() };
+    let mut bench = Bench::new(limits);
+    let (plain, reserved, closed) =
+        (version("plain", "1", None), version("reserved", "2", Some(2)), version("closed", "3", Some(0)));
+    let throttled = |reason| Err(Rejection::Throttled(reason));
+    assert_eq!(bench.arrive(&closed), throttled(ThrottleReason::ReservedConcurrency));
+    for _ in 0..2 {
+        bench.arrive(&reserved).expect("within what is reserved");
+    }
+    assert_eq!(bench.arrive(&reserved), throttled(ThrottleReason::ReservedConcurrency));
+    for _ in 0..3 {
+        bench.arrive(&plain).expect("within what is left");
+    }
+    assert_eq!(bench.arrive(&plain), throttled(ThrottleReason::Concurrency));
+    bench.core.set_reserved(bench.now, &reserved.function_arn, None);
+    assert_eq!(bench.arrive(&plain), throttled(ThrottleReason::Concurrency), "the account's limit holds for all");
+}
+
+#[test]
+fn scaling_and_request_rates_are_limited_per_function() {
+    let limits = Limits { scaling_burst: 2, requests_per_concurrency: 1, account_concurrency: 8, ..Limits::default() };
+    let mut bench = Bench::new(limits.clone());
+    let hello = version("hello", "1", None);
+    bench.arrive(&hello).expect("admitted");
+    bench.arrive(&hello).expect("admitted");
+    assert_eq!(bench.arrive(&hello), Err(Rejection::Throttled(ThrottleReason::Concurrency)));
+    bench.arrive(&version("other", "2", None)).expect("another function has its own rate");
+    bench.pass(limits.scaling_period);
+    bench.arrive(&hello).expect("replenished");
+
+    let mut bench = Bench::new(limits);
+    let environment = bench.warm(&hello);
+    let mut rejected = 0;
+    for _ in 0..8 {
+        match bench.arrive(&hello) {
+            Ok(_) => {
+                bench.dispatched();
+                bench.core.answered(bench.now, environment);
+                bench.core.ready(bench.now, environment);
+            }
+            Err(rejection) => {
+                assert_eq!(rejection, Rejection::Throttled(ThrottleReason::FunctionRate));
+                rejected += 1;
+            }
+        }
+    }
+    assert_eq!(rejected, 1, "eight requests a second, one of which made the environment");
+}
+
+#[test]
+fn an_event_that_its_environment_never_saw_is_given_to_another() {
+    let mut bench = Bench::new(Limits::default());
+    let hello = version("hello", "1", None);
+    let warm = bench.warm(&hello);
+    let event = bench.arrive(&hello).expect("admitted");
+    bench.dispatched();
+    bench.core.dead(bench.now, warm, Fate::Untouched);
+    let other = bench.started();
+    bench.core.init_ended(bench.now, other, Init::Failed);
+    assert_eq!(bench.dispatched(), (other, event), "after a failed init the event runs the init again");
+    bench.core.dead(bench.now, other, Fate::Ended);
+    assert_eq!((bench.core.in_flight(), bench.core.environments()), (0, 0));
+}
+
+#[test]
+fn a_failed_start_rejects_the_event_that_waited_longest() {
+    let mut bench = Bench::new(Limits::default());
+    let hello = version("hello", "1", None);
+    let event = bench.arrive(&hello).expect("admitted");
+    let environment = bench.started();
+    bench.core.start_failed(bench.now, environment);
+    let actions = bench.actions();
+    assert!(
+        matches!(actions.as_slice(), [Action::Reject { event: rejected, rejection: Rejection::Failed(failed) }]
+            if *rejected == event && *failed == environment),
+        "{actions:?}"
+    );
+    assert_eq!(bench.core.in_flight(), 0);
+}
+
+#[test]
+fn a_retired_version_ends_with_its_last_event() {
+    let mut bench = Bench::new(Limits::default());
+    let hello = version("hello", "1", None);
+    let idle = bench.warm(&hello);
+    bench.core.retire(bench.now, "1");
+    let actions = bench.actions();
+    assert!(matches!(actions.as_slice(), [Action::Drop { environment }] if *environment == idle), "{actions:?}");
+
+    bench.arrive(&hello).expect("a late event still runs");
+    let late = bench.started();
+    bench.core.init_ended(bench.now, late, Init::Succeeded);
+    bench.dispatched();
+    bench.core.answered(bench.now, late);
+    let actions = bench.actions();
+    assert!(matches!(actions.as_slice(), [Action::Drop { environment }] if *environment == late), "{actions:?}");
+}
+
+#[test]
+fn stopping_lets_events_end_and_aborting_does_not() {
+    let mut bench = Bench::new(Limits::default());
+    let hello = version("hello", "1", None);
+    bench.arrive(&hello).expect("admitted");
+    let environment = bench.started();
+    bench.core.stop(bench.now);
+    assert_eq!(bench.arrive(&hello), Err(Rejection::Stopping));
+    bench.core.init_ended(bench.now, environment, Init::Succeeded);
+    bench.dispatched();
+    bench.core.abort(bench.now);
+    let actions = bench.actions();
+    assert!(matches!(actions.as_slice(), [Action::Drop { .. }]), "{actions:?}");
+    assert_eq!((bench.core.in_flight(), bench.core.environments()), (0, 0));
+}

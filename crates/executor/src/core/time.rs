@@ -1,0 +1,82 @@
+//! What happens by itself as time passes: freezing, giving up on settling environments, dropping idle ones, forgetting
+//! functions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::model::{Action, EnvironmentId, Moment, State};
+use super::Core;
+
+/// Buckets are full again after this long, whatever their period: a function's request rate is replenished in a second.
+const REQUESTS_PERIOD: Duration = Duration::from_secs(1);
+
+impl Core {
+    /// When [`tick`](Self::tick) has something to do next.
+    pub fn next_tick(&self) -> Option<Instant> {
+        let first = |list: &BTreeMap<Moment, EnvironmentId>, delay: Duration| {
+            list.first_key_value().map(|(since, _)| since.at + delay)
+        };
+        let unused = self.unused.front().map(|(since, _)| *since + self.forget_after());
+        [
+            first(&self.thawed, self.limits.freeze_delay),
+            first(&self.settling, self.limits.settle_grace),
+            first(&self.idle, self.limits.idle_timeout),
+            unused,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) {
+        while let Some(id) = expired(&self.settling, self.limits.settle_grace, now) {
+            let key = Arc::clone(&self.environments[&id].version);
+            self.unsettle(id);
+            self.rebalance(now, &key);
+        }
+        while let Some(id) = expired(&self.idle, self.limits.idle_timeout, now) {
+            self.drop_environment(now, id);
+        }
+        while let Some(id) = expired(&self.thawed, self.limits.freeze_delay, now) {
+            let environment = self.environments.get_mut(&id).expect("a listed environment is known");
+            if let State::Idle { since, frozen } = &mut environment.state {
+                *frozen = true;
+                self.thawed.remove(since);
+            }
+            self.actions.push(Action::Freeze { environment: id });
+        }
+        self.forget_functions(now);
+    }
+
+    fn forget_after(&self) -> Duration {
+        self.limits.scaling_period.max(REQUESTS_PERIOD)
+    }
+
+    fn forget_functions(&mut self, now: Instant) {
+        while let Some((since, function)) = self.unused.front() {
+            let since = *since;
+            if since + self.forget_after() > now {
+                break;
+            }
+            let unused = self.functions.get(function).is_some_and(|state| {
+                state.unused_since == Some(since) && state.versions == 0 && state.reserved.is_none()
+            });
+            if unused {
+                self.functions.remove(function);
+            } else if let Some(state) = self.functions.get_mut(function)
+                && state.unused_since == Some(since)
+            {
+                // It is kept for its reservation; when that goes, it is noted again.
+                state.unused_since = None;
+            }
+            self.unused.pop_front();
+        }
+    }
+}
+
+fn expired(list: &BTreeMap<Moment, EnvironmentId>, delay: Duration, now: Instant) -> Option<EnvironmentId> {
+    let (since, id) = list.first_key_value()?;
+    (since.at + delay <= now).then_some(*id)
+}
