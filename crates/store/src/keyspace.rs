@@ -44,8 +44,10 @@ macro_rules! keyspace {
 }
 
 keyspace! {
-    /// Lambda functions: account, name.
+    /// Lambda functions: account, region, name.
     LAMBDA_FUNCTIONS = "lambda.function";
+    /// Who uses a deployment package: its hash, then the function's account, region, name.
+    LAMBDA_CODE = "lambda.code";
     /// What each function consumed in all: function ARN.
     USAGE_TOTALS = "ledger.total";
     /// The last segment of the usage ledger that was folded in: ledger's name.
