@@ -2,9 +2,15 @@
 //!
 //! - [`catalog`]: AWS's runtime identifiers and what was found for them
 //! - [`launch`]: what an environment needs in order to run a function on a runtime
+//! - `find`: looks for interpreters on this host, by running them
+//! - `bootstrap`: the programs inside that speak the Runtime API for Python and Node.js functions, in this crate's
+//!   `bootstraps` folder and part of the binary
 //!
 //! This crate knows neither AWS's wire formats nor who the caller is.
 #![forbid(unsafe_code)]
 
+mod bootstrap;
 pub mod catalog;
+mod find;
 pub mod launch;
+mod locale;

@@ -1,0 +1,87 @@
+//! Looks for interpreters on this host.
+//!
+//! - [`candidates`]: where one could be
+//! - [`probe`]: runs a candidate and asks it what it is
+//! - `layout`: how the one that was found gets into an environment
+//!
+//! A candidate counts only if it runs and says that it is what was asked for: a name on the `PATH` may be a shim of a
+//! version manager that fails, or another version altogether.
+
+mod candidates;
+mod layout;
+mod probe;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::catalog::{Family, Installed, Runtime, RuntimeError};
+
+/// How long a candidate may take to say what it is: a hundred times what an interpreter needs on a busy machine.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where to look.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Folders to look in first: interpreters, their `bin` folders or the prefixes around those.
+    pub folders: Vec<PathBuf>,
+    /// The search path for programs, as in the variable `PATH`.
+    pub path: Option<OsString>,
+    /// The home folder, in which version managers keep what they install.
+    pub home: Option<PathBuf>,
+    /// How long one candidate may take to say what it is.
+    pub probe_timeout: Duration,
+}
+
+impl Default for Options {
+    /// What this process's own environment says.
+    fn default() -> Self {
+        Self {
+            folders: Vec::new(),
+            path: std::env::var_os("PATH"),
+            home: std::env::home_dir(),
+            probe_timeout: PROBE_TIMEOUT,
+        }
+    }
+}
+
+/// Looks for one runtime: runs candidates until one is it.
+pub(crate) fn find(runtime: &Runtime, options: &Options) -> Result<Installed, RuntimeError> {
+    if runtime.family == Family::Provided {
+        return Ok(provided(runtime));
+    }
+    let found = candidates::candidates(runtime, options).into_iter().find_map(|candidate| {
+        let probed = probe::probe(runtime, &candidate, options);
+        match &probed {
+            Ok(installed) => {
+                tracing::debug!(runtime = runtime.id, executable = %installed.executable.display(), "found")
+            }
+            Err(reason) => {
+                tracing::debug!(runtime = runtime.id, candidate = %candidate.display(), reason, "not it")
+            }
+        }
+        probed.ok()
+    });
+    found.ok_or_else(|| RuntimeError::NotInstalled {
+        id: runtime.id.to_owned(),
+        needs: match runtime.family {
+            Family::Python => format!("Python {}", runtime.release()),
+            Family::Node => format!("Node.js {}", runtime.release()),
+            Family::Provided => String::new(),
+        },
+        advice: candidates::advice(runtime),
+    })
+}
+
+/// Every host has what a program of the function's own needs.
+fn provided(runtime: &Runtime) -> Installed {
+    Installed {
+        runtime: runtime.clone(),
+        version: String::new(),
+        executable: PathBuf::new(),
+        prefix: PathBuf::new(),
+        program: PathBuf::new(),
+        mounts: Vec::new(),
+        files: Vec::new(),
+    }
+}
