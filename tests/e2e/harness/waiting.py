@@ -1,0 +1,17 @@
+"""Waiting for a condition with a deadline: the only way in which these tests let time pass."""
+
+import time
+
+POLL_S = 0.02
+
+
+def wait_until(condition, what, deadline_s=10.0):
+    """The first true value of `condition()`; fails, saying `what` did not happen, after the deadline."""
+    end = time.monotonic() + deadline_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline_s} s: {what}")
+        time.sleep(POLL_S)

@@ -1,0 +1,114 @@
+"""Witnesses: what the host sees of attacks whose success does not show from inside.
+
+Each is called while the attack runs in another thread, `running()` telling whether it still does, and gives back a text if
+the attack succeeded. The same witness looks at the control.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import time
+import urllib.request
+
+from harness import host
+from harness.waiting import POLL_S
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+#: How long what is left of an attack may take to be gone or frozen; outside nothing ever comes to take it away.
+GONE_DEADLINE_S, OUTSIDE_DEADLINE_S = 6, 1
+GROWTH_LIMIT_BYTES = 300 << 20
+ANSWER_DEADLINE_S = 4
+#: Below this, a process that computed all the time would have used more ticks (of 10 ms) between two looks.
+LOOK_S, BUSY_TICKS = 0.4, 8
+
+
+def loses_watches(target, running):
+    """Does root on the host still get a file watcher?"""
+    while running():
+        number = LIBC.inotify_init1(0)
+        if number < 0:
+            return "the host gets no watcher any more"
+        os.close(number)
+        time.sleep(POLL_S)
+    return None
+
+
+def sees_port(target, running):
+    """Can the host connect to a port that the attack listens on?"""
+    while running():
+        for address in ("127.0.0.1", *target["host_addresses"]):
+            try:
+                with socket.create_connection((address, target["free_port"]), 0.5) as connection:
+                    if target["secret"].encode() in connection.recv(4096):
+                        return f"the host was served on {address}"
+            except OSError:
+                continue
+        time.sleep(POLL_S)
+    return None
+
+
+def sees_daemon(target, running):
+    """Is a process that the attack left behind still there?"""
+    seen, gone_by = False, None
+    deadline_s = OUTSIDE_DEADLINE_S if target.get("outside") else GONE_DEADLINE_S
+    while True:
+        left = host.named(target["mark"])
+        seen = seen or bool(left)
+        if not running():
+            gone_by = gone_by or time.monotonic() + deadline_s
+            if not left:
+                assert seen, "the attack never got to leave a process behind"
+                return None
+            if time.monotonic() > gone_by:
+                for process in left:
+                    os.kill(process, signal.SIGKILL)
+                return f"processes {left} live on"
+        time.sleep(POLL_S)
+
+
+def sees_computing(target, running):
+    """Does a process that the attack left behind still use the processor, once it should be frozen?"""
+    while running():
+        time.sleep(POLL_S)
+    left = host.named(target["mark"])
+    assert left, "the attack never got to leave a process behind"
+    end = time.monotonic() + (OUTSIDE_DEADLINE_S if target.get("outside") else GONE_DEADLINE_S)
+    try:
+        while True:
+            before = sum(host.cpu_ticks(each) or 0 for each in left)
+            time.sleep(LOOK_S)
+            used = sum(host.cpu_ticks(each) or 0 for each in left) - before
+            if used < BUSY_TICKS:
+                return None
+            if time.monotonic() > end:
+                return f"still used {used} ticks in {LOOK_S} s"
+    finally:
+        if target.get("outside"):
+            for process in left:
+                os.kill(process, signal.SIGKILL)
+
+
+def sees_growth(target, running):
+    """Does the attack fill the host's disk, or the server's memory?"""
+    def sizes():
+        return host.folder_bytes(target["grows"]), host.resident_bytes(target["server"]) if "server" in target else 0
+
+    disk, memory = sizes()
+    while running():
+        time.sleep(0.2)
+        for before, now, what in zip((disk, memory), sizes(), ("disk", "memory"), strict=True):
+            if now - before > GROWTH_LIMIT_BYTES:
+                return f"{(now - before) >> 20} MiB more {what}"
+    return None
+
+
+def misses_answers(target, running):
+    """Does the server stop answering others?"""
+    while running():
+        try:
+            urllib.request.urlopen(target["health"], timeout=ANSWER_DEADLINE_S).close()
+        except OSError as problem:
+            return f"no answer: {problem}"
+        time.sleep(POLL_S)
+    return None
