@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::StatusCode;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Whose fault an error is; decides `Type` in the bodies that carry one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct ApiError {
     /// What a person reads.
     pub message: String,
     /// Further members of the error's shape (such as `Reason` of a throttle), in the body beside the message.
-    pub members: Map<String, Value>,
+    pub members: Vec<(String, Value)>,
     /// Further headers (such as `Retry-After`).
     pub headers: Vec<(&'static str, String)>,
 }
@@ -32,7 +32,7 @@ pub struct ApiError {
 impl ApiError {
     /// An error with nothing but code, status and message.
     pub fn new(code: &'static str, status: StatusCode, message: impl Into<String>) -> Self {
-        Self { code, status, message: message.into(), members: Map::new(), headers: Vec::new() }
+        Self { code, status, message: message.into(), members: Vec::new(), headers: Vec::new() }
     }
 
     /// The operation exists in AWS and not here (yet), or nowhere: 404 `UnknownOperationException`.
@@ -44,7 +44,7 @@ impl ApiError {
     /// Adds a member to the error's body.
     #[must_use]
     pub fn with_member(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.members.insert(name.to_owned(), value.into());
+        self.members.push((name.to_owned(), value.into()));
         self
     }
 

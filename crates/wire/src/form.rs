@@ -31,7 +31,9 @@ pub fn decode_text(text: &str) -> Cow<'_, str> {
 
 /// All pairs, decoded, in order.
 pub fn parse(text: &str) -> Vec<(String, String)> {
-    pairs(text).map(|(name, value)| (decode_text(name).into_owned(), decode_text(value).into_owned())).collect()
+    pairs(text)
+        .map(|(name, value)| (decode_text(name).into_owned(), decode_text(value).into_owned()))
+        .collect()
 }
 
 /// The decoded value of the first pair of this name.

@@ -196,7 +196,8 @@ impl NameRoutes {
 }
 
 fn targets(definition: &Definition) -> impl Iterator<Item = (Route, Target)> {
-    let operations = definition.operations.iter().map(|operation| (operation.route, Target::Operation(operation)));
+    let operations =
+        definition.operations.iter().map(|operation| (operation.route, Target::Operation(operation)));
     let known = definition.known.iter().map(|known| (known.route, Target::Known(known.name)));
     operations.chain(known)
 }
@@ -220,13 +221,18 @@ mod tests {
         known("GetAlias", Verb::Get, "/2015-03-31/functions/{FunctionName}/aliases/{Name}"),
         known("ListMine", Verb::Get, "/2015-03-31/functions/mine"),
         known("ListTags", Verb::Get, "/tags/{Arn+}"),
-        known("ListConfigs", Verb::Get, "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL"),
+        known(
+            "ListConfigs",
+            Verb::Get,
+            "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL",
+        ),
         known("GetConfig", Verb::Get, "/2019-09-30/functions/{FunctionName}/provisioned-concurrency"),
         known("Home", Verb::Get, "/"),
     ];
 
     fn routes() -> PathRoutes {
-        let definition = Definition { scope: "x", protocol: Protocol::RestJson, operations: &[], known: &KNOWN };
+        let definition =
+            Definition { scope: "x", protocol: Protocol::RestJson, operations: &[], known: &KNOWN };
         PathRoutes::new(&definition).expect("the templates are right")
     }
 
@@ -255,13 +261,21 @@ mod tests {
         for (path, query, name) in cases {
             assert_eq!(found(Method::GET, path, query).map(|found| found.0), Some(name), "{path}");
         }
-        let labels = found(Method::GET, "/2015-03-31/functions/a%2Fb/aliases/%C3%A9", None).expect("an alias").1;
+        let labels =
+            found(Method::GET, "/2015-03-31/functions/a%2Fb/aliases/%C3%A9", None).expect("an alias").1;
         assert_eq!(labels, Labels::from([("FunctionName", "a/b".to_owned()), ("Name", "é".to_owned())]));
     }
 
     #[test]
     fn what_is_no_route_is_not_found() {
-        for path in ["", "*", "/2015-03-31", "/2015-03-31/functions/a/b", "/2015-03-31/functions//invocations", "/tags"] {
+        for path in [
+            "",
+            "*",
+            "/2015-03-31",
+            "/2015-03-31/functions/a/b",
+            "/2015-03-31/functions//invocations",
+            "/tags",
+        ] {
             assert_eq!(found(Method::GET, path, None), None, "{path}");
         }
         assert_eq!(found(Method::PUT, "/2015-03-31/functions/hello", None), None);

@@ -94,9 +94,10 @@ mod tests {
 
     #[test]
     fn an_error_has_the_shape_of_its_protocol() {
-        let wrong = ApiError::new("TooManyRequestsException", StatusCode::TOO_MANY_REQUESTS, "Rate <Exceeded>.")
-            .with_member("Reason", "CallerRateLimitExceeded")
-            .with_header("retry-after", "1");
+        let wrong =
+            ApiError::new("TooManyRequestsException", StatusCode::TOO_MANY_REQUESTS, "Rate <Exceeded>.")
+                .with_member("Reason", "CallerRateLimitExceeded")
+                .with_header("retry-after", "1");
         let response = error(Protocol::RestJson, &id(), &wrong);
         assert_eq!(response.headers()["x-amzn-errortype"], "TooManyRequestsException");
         assert_eq!(response.headers()["x-amzn-requestid"], id().as_str());

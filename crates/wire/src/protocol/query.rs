@@ -28,8 +28,10 @@ pub(super) fn error(namespace: &str, request_id: &RequestId, error: &ApiError) -
 }
 
 pub(super) fn s3_error(request_id: &RequestId, error: &ApiError) -> Bytes {
-    let inside =
-        Xml::new().text("Code", error.code).text("Message", &error.message).text("RequestId", request_id.as_str());
+    let inside = Xml::new()
+        .text("Code", error.code)
+        .text("Message", &error.message)
+        .text("RequestId", request_id.as_str());
     let body = Xml::new().element("Error", inside).into_string();
     Bytes::from(format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{body}"))
 }

@@ -134,7 +134,8 @@ fn normalise(path: &str) -> Cow<'_, str> {
 
 /// Decoded, encoded in the one right way, sorted by name and value; a signature is no part of what it signs.
 fn query(sent: &str, added: &[(&str, &str)]) -> String {
-    let sent = form::pairs(sent).map(|(name, value)| (encode(&form::decode(name)), encode(&form::decode(value))));
+    let sent =
+        form::pairs(sent).map(|(name, value)| (encode(&form::decode(name)), encode(&form::decode(value))));
     let added = added.iter().map(|(name, value)| (encode(name.as_bytes()), encode(value.as_bytes())));
     let mut pairs: Vec<_> = sent.filter(|(name, _)| name != "X-Amz-Signature").chain(added).collect();
     pairs.sort_unstable();

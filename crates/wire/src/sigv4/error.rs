@@ -131,12 +131,18 @@ mod tests {
         };
         let query = Protocol::Query("urn:x");
         let incomplete = SigV4Error::Incomplete(String::new());
-        assert_eq!(seen(SigV4Error::Missing, Protocol::RestJson), ("MissingAuthenticationTokenException", 403));
+        assert_eq!(
+            seen(SigV4Error::Missing, Protocol::RestJson),
+            ("MissingAuthenticationTokenException", 403)
+        );
         assert_eq!(seen(SigV4Error::Missing, query), ("MissingAuthenticationToken", 403));
         assert_eq!(seen(incomplete, Protocol::RestJson), ("IncompleteSignatureException", 400));
         assert_eq!(seen(SigV4Error::UnknownKey, Protocol::Json11), ("UnrecognizedClientException", 400));
         assert_eq!(seen(SigV4Error::UnknownKey, query), ("InvalidClientTokenId", 403));
-        assert_eq!(seen(SigV4Error::Expired(String::new()), Protocol::RestXml), ("RequestTimeTooSkewed", 403));
+        assert_eq!(
+            seen(SigV4Error::Expired(String::new()), Protocol::RestXml),
+            ("RequestTimeTooSkewed", 403)
+        );
         assert_eq!(seen(SigV4Error::BodyHash, Protocol::RestXml), ("XAmzContentSHA256Mismatch", 400));
     }
 }

@@ -24,6 +24,8 @@ mod canonical;
 pub mod error;
 pub mod sign;
 mod time;
+#[cfg(test)]
+mod vectors;
 pub mod verify;
 
 pub use error::SigV4Error;
@@ -65,7 +67,10 @@ impl Credentials {
 impl fmt::Debug for Credentials {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The secrets stay out of every log.
-        formatter.debug_struct("Credentials").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
+        formatter
+            .debug_struct("Credentials")
+            .field("access_key_id", &self.access_key_id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,10 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Uri};
 
 use super::canonical::{Canonical, Scope, encode, string_to_sign};
-use super::{ALGORITHM, BodyHash, CONTENT_SHA256, Credentials, DATE, SECURITY_TOKEN, SigningKey, UNSIGNED_PAYLOAD, time};
+use super::{
+    ALGORITHM, BodyHash, CONTENT_SHA256, Credentials, DATE, SECURITY_TOKEN, SigningKey, UNSIGNED_PAYLOAD,
+    time,
+};
 
 /// The longest life of a presigned URL, in seconds: seven days.
 pub const EXPIRES_MAX_SECONDS: u64 = 604_800;
@@ -38,7 +41,8 @@ pub enum SignError {
 }
 
 /// Signs `request` in its headers: sets `Host` (where missing), `X-Amz-Date`, `X-Amz-Security-Token` (where the
-/// credentials have one) and `Authorization`. Every other header must be set before.
+/// credentials have one) and `Authorization`. Every other header must be set before; an `X-Amz-Content-Sha256` among
+/// them stands for the body's hash.
 pub fn sign(
     request: &mut Request<Bytes>,
     credentials: &Credentials,
@@ -48,7 +52,8 @@ pub fn sign(
 ) -> Result<(), SignError> {
     let timestamp = time::format(now);
     let scope = Scope { date: &timestamp[..8], region, service };
-    let payload = BodyHash::of(request.body());
+    let given = request.headers().get(CONTENT_SHA256).and_then(|value| value.to_str().ok());
+    let payload = given.map_or_else(|| BodyHash::of(request.body()), str::to_owned);
     let host = host(request.uri(), request.headers())?;
     let headers = request.headers_mut();
     headers.remove(AUTHORIZATION);
@@ -129,7 +134,12 @@ pub fn presign(
     Ok(with_query(request.uri(), &query))
 }
 
-fn signature(canonical: &Canonical<'_>, timestamp: &str, scope: &Scope<'_>, credentials: &Credentials) -> String {
+fn signature(
+    canonical: &Canonical<'_>,
+    timestamp: &str,
+    scope: &Scope<'_>,
+    credentials: &Credentials,
+) -> String {
     let key = SigningKey::derive(&credentials.secret_access_key, scope.date, scope.region, scope.service);
     key.signature(string_to_sign(timestamp, scope, &canonical.bytes()).as_bytes())
 }

@@ -20,7 +20,8 @@ pub(super) fn parse(text: &str) -> Option<SystemTime> {
         return None;
     }
     let year = i16::try_from(number(&bytes[..4])?).ok()?;
-    let small = |range: std::ops::Range<usize>| number(&bytes[range]).and_then(|value| i8::try_from(value).ok());
+    let small =
+        |range: std::ops::Range<usize>| number(&bytes[range]).and_then(|value| i8::try_from(value).ok());
     let date = Date::new(year, small(4..6)?, small(6..8)?).ok()?;
     let (hour, minute, second) = (small(9..11)?, small(11..13)?, small(13..15)?);
     let time = jiff::civil::Time::new(hour, minute, second, 0).ok()?;
@@ -37,7 +38,9 @@ pub(super) fn parse_header(text: &str) -> Option<SystemTime> {
 }
 
 fn number(digits: &[u8]) -> Option<i32> {
-    digits.iter().try_fold(0, |sum, &digit| digit.is_ascii_digit().then(|| sum * 10 + i32::from(digit - b'0')))
+    digits
+        .iter()
+        .try_fold(0, |sum, &digit| digit.is_ascii_digit().then(|| sum * 10 + i32::from(digit - b'0')))
 }
 
 fn since_epoch(seconds: i64) -> Option<SystemTime> {
@@ -60,10 +63,14 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for text in ["", "20150830", "20150830T123600", "20151330T123600Z", "20150832T123600Z", "20150830T256100Z"] {
+        for text in
+            ["", "20150830", "20150830T123600", "20151330T123600Z", "20150832T123600Z", "20150830T256100Z"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
-        for text in ["2015-08-30T12:36", "+2150830T123600Z", "２０１５", "99991231T235961Z", "20150830t123600z"] {
+        for text in
+            ["2015-08-30T12:36", "+2150830T123600Z", "２０１５", "99991231T235961Z", "20150830t123600z"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
         assert_eq!(parse_header("yesterday"), None);

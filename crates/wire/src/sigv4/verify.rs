@@ -14,7 +14,10 @@ use http::request::Parts;
 
 use super::canonical::{Canonical, Scope, string_to_sign};
 use super::sign::EXPIRES_MAX_SECONDS;
-use super::{ALGORITHM, CONTENT_SHA256, DATE, SECURITY_TOKEN, SigV4Error, SigningKey, TERMINATOR, UNSIGNED_PAYLOAD, time};
+use super::{
+    ALGORITHM, CONTENT_SHA256, DATE, SECURITY_TOKEN, SigV4Error, SigningKey, TERMINATOR, UNSIGNED_PAYLOAD,
+    time,
+};
 use crate::form;
 
 /// How far a client's clock may be off, either way.
@@ -53,7 +56,9 @@ impl<'a> Presented<'a> {
     pub fn read(parts: &'a Parts) -> Result<Option<Self>, SigV4Error> {
         let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
         if let Some(authorization) = headers.next() {
-            let text = authorization.to_str().map_err(|_| incomplete("The Authorization header is not ASCII text."))?;
+            let text = authorization
+                .to_str()
+                .map_err(|_| incomplete("The Authorization header is not ASCII text."))?;
             if headers.next().is_some() {
                 return Err(incomplete("There is more than one Authorization header."));
             }
@@ -73,7 +78,8 @@ impl<'a> Presented<'a> {
     fn from_header(parts: &'a Parts, text: &'a str) -> Result<Self, SigV4Error> {
         let (algorithm, fields) = text.split_once(' ').unwrap_or((text, ""));
         if algorithm != ALGORITHM {
-            let message = format!("Unsupported AWS 'algorithm': '{algorithm}'. Only {ALGORITHM} is supported.");
+            let message =
+                format!("Unsupported AWS 'algorithm': '{algorithm}'. Only {ALGORITHM} is supported.");
             return Err(SigV4Error::Incomplete(message));
         }
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
@@ -123,9 +129,11 @@ impl<'a> Presented<'a> {
         if algorithm != ALGORITHM {
             return Err(SigV4Error::Incomplete(format!("Unsupported AWS 'algorithm': '{algorithm}'.")));
         }
-        let time = time::parse(&required("X-Amz-Date")?)
-            .ok_or_else(|| incomplete("X-Amz-Date must be in ISO8601 'basic format', such as 20150830T123600Z."))?;
-        let given = header(parts, CONTENT_SHA256).map(Cow::Borrowed).or_else(|| named("X-Amz-Content-Sha256"));
+        let time = time::parse(&required("X-Amz-Date")?).ok_or_else(|| {
+            incomplete("X-Amz-Date must be in ISO8601 'basic format', such as 20150830T123600Z.")
+        })?;
+        let given =
+            header(parts, CONTENT_SHA256).map(Cow::Borrowed).or_else(|| named("X-Amz-Content-Sha256"));
         let mut presented = Self {
             credential: required("X-Amz-Credential")?,
             signed_headers: required("X-Amz-SignedHeaders")?,
@@ -242,7 +250,12 @@ impl<'a> Presented<'a> {
     }
 
     /// Whether `key` made the signature of this request and of the body with this hash.
-    pub fn check_signature(&self, parts: &Parts, key: &SigningKey, body_hash: &str) -> Result<(), SigV4Error> {
+    pub fn check_signature(
+        &self,
+        parts: &Parts,
+        key: &SigningKey,
+        body_hash: &str,
+    ) -> Result<(), SigV4Error> {
         let payload = match &self.payload {
             Payload::Computed => body_hash,
             Payload::Unsigned => UNSIGNED_PAYLOAD,
@@ -310,7 +323,8 @@ fn missing_in_header(
     time: Option<SystemTime>,
 ) -> SigV4Error {
     let mut message = String::new();
-    let parameters = [("Credential", credential), ("Signature", signature), ("SignedHeaders", signed_headers)];
+    let parameters =
+        [("Credential", credential), ("Signature", signature), ("SignedHeaders", signed_headers)];
     for (name, _) in parameters.iter().filter(|(_, value)| value.is_none()) {
         message += &format!("Authorization header requires '{name}' parameter. ");
     }
@@ -322,5 +336,6 @@ fn missing_in_header(
 
 /// Compares without telling by its time where the first difference is.
 fn same(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len() && left.iter().zip(right).fold(0, |sum, (left, right)| sum | (left ^ right)) == 0
+    left.len() == right.len()
+        && left.iter().zip(right).fold(0, |sum, (left, right)| sum | (left ^ right)) == 0
 }
