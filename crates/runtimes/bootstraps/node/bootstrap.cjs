@@ -12,15 +12,15 @@
 // running out of things to do. The latter two do not exist from nodejs24.x on. What functions can observe is AWS's.
 
 const { RuntimeApi } = require('./client.cjs');
-const { describe, JSONStringifyError, UnhandledPromiseRejection } = require('./errors.cjs');
-const loader = require('./loader.cjs');
+const { describe, promisesOnly, JSONStringifyError, UnhandledPromiseRejection } = require('./errors.cjs');
+const { load } = require('./loader.cjs');
 
 // AWS's exit statuses of a runtime whose function left an exception or a rejection to it.
 const EXIT_UNCAUGHT = 129;
 const EXIT_UNHANDLED = 128;
 
 // What the log lines carry before the first event differs between the releases, too.
-const state = { requestId: loader.promisesOnly ? '-' : undefined };
+const state = { requestId: promisesOnly ? '-' : undefined };
 const api = new RuntimeApi(process.env.AWS_LAMBDA_RUNTIME_API);
 const logFailure = require('./console.cjs').patch(state, describe);
 
@@ -60,7 +60,7 @@ function toJson(value) {
     return JSON.stringify(value) ?? 'null';
   } catch {
     const message = 'Unable to stringify response body';
-    throw loader.promisesOnly ? new JSONStringifyError(message) : new Error(message);
+    throw promisesOnly ? new JSONStringifyError(message) : new Error(message);
   }
 }
 
@@ -76,12 +76,14 @@ function parseHeader(fields, field, name) {
 function contextData(fields) {
   const deadline = Number(fields['lambda-runtime-deadline-ms']);
   const { env } = process;
-  return {
+  const fromEnvironment = {
     functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
     functionName: env.AWS_LAMBDA_FUNCTION_NAME,
     memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
     logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
     logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
+  };
+  const fromEvent = {
     clientContext: parseHeader(fields, 'lambda-runtime-client-context', 'ClientContext'),
     identity: parseHeader(fields, 'lambda-runtime-cognito-identity', 'CognitoIdentity'),
     invokedFunctionArn: fields['lambda-runtime-invoked-function-arn'],
@@ -89,6 +91,8 @@ function contextData(fields) {
     tenantId: fields['lambda-runtime-aws-tenant-id'],
     getRemainingTimeInMillis: () => deadline - Date.now(),
   };
+  if (!promisesOnly) return { ...fromEnvironment, ...fromEvent };
+  return { ...fromEvent, xRayTraceId: fields['lambda-runtime-trace-id'], ...fromEnvironment };
 }
 
 async function nextEvent() {
@@ -180,16 +184,16 @@ function catchTheRest() {
 
 async function main() {
   setGlobals();
-  if (!loader.promisesOnly) catchTheRest();
+  if (!promisesOnly) catchTheRest();
   let handler;
   try {
-    handler = await loader.load(process.env.LAMBDA_TASK_ROOT, process.env._HANDLER);
+    handler = await load(process.env.LAMBDA_TASK_ROOT, process.env._HANDLER);
   } catch (error) {
-    logFailure(loader.promisesOnly ? 'Init Error' : 'Uncaught Exception', error);
+    logFailure(promisesOnly ? 'Init Error' : 'Uncaught Exception', error);
     await postError('init/error', error);
-    process.exit(loader.promisesOnly ? 1 : EXIT_UNCAUGHT);
+    process.exit(promisesOnly ? 1 : EXIT_UNCAUGHT);
   }
-  const serve = loader.promisesOnly ? servePromise : serveAnyStyle;
+  const serve = promisesOnly ? servePromise : serveAnyStyle;
   for (;;) {
     await serve(handler, await nextEvent());
     // Lets what the handler left on the event loop have its turn, as AWS does.

@@ -5,6 +5,7 @@
 
 const fs = require('fs');
 const util = require('util');
+const { promisesOnly } = require('./errors.cjs');
 
 const LEVELS = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'];
 // How long to wait for a reader that lags, in ms, before trying again.
@@ -78,7 +79,7 @@ exports.patch = function patch(state, describe) {
   console.error = logger('ERROR');
   console.fatal = logger('FATAL');
   return (title, reason) => {
-    const error = reason instanceof Error ? reason : new Error(reason);
+    const error = reason instanceof Error ? reason : new Error(promisesOnly ? String(reason) : reason);
     if (asJson) return console.error(error);
     let text;
     try {

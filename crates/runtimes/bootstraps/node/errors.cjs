@@ -1,13 +1,22 @@
 'use strict';
 // Errors of the runtime's own, by AWS's names, and how an error becomes the JSON that the caller gets.
 
+// The release from which AWS's runtime is another program: without callback-style handlers and the context's functions
+// for them, and with other ways to report what went wrong.
+const PROMISES_ONLY = 24;
+
+exports.promisesOnly = Number(process.versions.node.split('.')[0]) >= PROMISES_ONLY;
+
+// Where the name is kept shows in the log: from then on, it is a field of the error.
 function kind(name) {
-  return class extends Error {
+  class RuntimeFault extends Error {
     constructor(message) {
       super(message);
-      this.name = `Runtime.${name}`;
+      if (exports.promisesOnly) this.name = `Runtime.${name}`;
     }
-  };
+  }
+  RuntimeFault.prototype.name = `Runtime.${name}`;
+  return RuntimeFault;
 }
 
 exports.ImportModuleError = kind('ImportModuleError');

@@ -7,11 +7,6 @@ const errors = require('./errors.cjs');
 
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
 
-// The release from which AWS's runtime has no callback-style handlers and none of the context's functions for them.
-const PROMISES_ONLY = 24;
-
-exports.promisesOnly = Number(process.versions.node.split('.')[0]) >= PROMISES_ONLY;
-
 exports.load = async function load(root, name) {
   if (name.includes('..')) {
     throw new errors.MalformedHandlerName(
@@ -25,7 +20,7 @@ exports.load = async function load(root, name) {
   const [moduleName, handlerPath] = [base.slice(0, dot), base.slice(dot + 1)];
   const loaded = await loadModule(root, folder, moduleName);
   let handler = member(loaded, handlerPath);
-  if (!handler && exports.promisesOnly) handler = member(loaded?.default, handlerPath);
+  if (!handler && errors.promisesOnly) handler = member(loaded?.default, handlerPath);
   if (!handler) throw new errors.HandlerNotFound(`${name} is undefined or not exported`);
   if (typeof handler !== 'function') throw new errors.HandlerNotFound(`${name} is not a function`);
   check(handler);
@@ -36,7 +31,7 @@ function check(handler) {
   if (handler[STREAMING]) {
     throw new errors.MalformedStreamingHandler('awslambda.streamifyResponse: Freehold does not stream responses yet.');
   }
-  if (exports.promisesOnly && handler.length >= 3) {
+  if (errors.promisesOnly && handler.length >= 3) {
     throw new errors.CallbackHandlerDeprecated(
       'The nodejs24.x runtime and later ones have no callback-style handlers. Make the handler an async function ' +
       'with the arguments (event, context), or use nodejs22.x.',
@@ -54,7 +49,8 @@ async function loadModule(root, folder, name) {
   } catch (error) {
     if (error instanceof SyntaxError) {
       const fault = new errors.UserCodeSyntaxError(String(error));
-      fault.stack = error.stack;
+      // With the place in the function's code, which the fault's own does not show.
+      fault.stack = errors.promisesOnly ? error.stack : `${fault.name}: ${error}\n${error.stack}`;
       throw fault;
     }
     if (error?.code === 'MODULE_NOT_FOUND') throw new errors.ImportModuleError(String(error));
@@ -70,7 +66,8 @@ async function locate(root, folder, name) {
   }
   if (isFile(`${file}.mjs`)) return import(`${file}.mjs`);
   if (isFile(`${file}.cjs`)) return require(`${file}.cjs`);
-  // As any other module is found: a folder with an index file, or a package.
+  if (fs.existsSync(file)) return require(file);
+  // As any other module is found.
   return require(require.resolve(name, { paths: [root, path.join(root, folder)] }));
 }
 

@@ -231,9 +231,6 @@ class Encoder:
                 text = "".join(encoder(value, 0))
             except (Unusual, TypeError):
                 text = self.encode_unusual(value)
-        # Two characters that are line ends to JavaScript, escaped by AWS's encoder.
-        if not text.isascii() and ("\u2028" in text or "\u2029" in text):
-            text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
         return text.encode()
 
     def encode_unusual(self, value):
