@@ -20,5 +20,12 @@
 #![forbid(unsafe_code)]
 
 pub mod core;
+mod environment;
 pub mod event;
+pub mod executor;
 pub mod limits;
+pub mod logs;
+mod runtime_api;
+
+pub use executor::{Executor, Options};
+pub use limits::Limits;

@@ -1,0 +1,218 @@
+//! One running sandbox with everything that hangs on it: its Runtime API, its output, its platform endpoint.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use freehold_base::limits::MEMORY_PER_VCPU_MIB;
+use freehold_runtimes::catalog::{Catalog, Installed};
+use freehold_runtimes::launch::{self, Settings, check_entrypoint};
+use freehold_sandbox::spec::{self, Exit, Network, Spec};
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+
+use super::failure::Failure;
+use super::identity;
+use super::output::Output;
+use crate::event::{FunctionVersion, InvokeError, RoleIdentity};
+use crate::executor::Shell;
+use crate::runtime_api::{Call, Invocation, Server};
+
+/// Where the Runtime API listens inside.
+const RUNTIME_API: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001);
+/// Where the platform's own endpoint listens inside.
+const ENDPOINT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 4566);
+
+/// How long the sandbox may take to start a program: a thousand times what it takes.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long an answer that was sent just before the program ended may take to be read.
+const LAST_CALL: Duration = Duration::from_millis(250);
+
+/// Why there is no instance.
+pub(super) enum StartError {
+    /// Nobody can start it now.
+    Impossible(InvokeError),
+    /// The function itself has nothing that can be started.
+    Failed(Failure),
+}
+
+impl From<InvokeError> for StartError {
+    fn from(error: InvokeError) -> Self {
+        Self::Impossible(error)
+    }
+}
+
+/// A running sandbox.
+pub(super) struct Instance {
+    pub(super) environment: Arc<dyn spec::Environment>,
+    pub(super) api: Server,
+    pub(super) output: Output,
+    pub(super) process: Process,
+    /// When its program was started.
+    pub(super) started: Instant,
+    /// Runtimes (usually one) that ask for an event.
+    asking: VecDeque<oneshot::Sender<Arc<Invocation>>>,
+    /// Tells the platform's endpoint to end.
+    closed: watch::Sender<bool>,
+}
+
+impl Instance {
+    /// Notes that the runtime asks for an event.
+    pub(super) fn asks(&mut self, reply: oneshot::Sender<Arc<Invocation>>) {
+        // As many as it has connections: those that have closed are no use.
+        self.asking.retain(|reply| !reply.is_closed());
+        self.asking.push_back(reply);
+    }
+
+    /// Gives an event to whoever asks for one. `false`: nobody does at the moment.
+    pub(super) fn hand(&mut self, invocation: &Arc<Invocation>) -> bool {
+        while let Some(reply) = self.asking.pop_front() {
+            if reply.send(Arc::clone(invocation)).is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// After the program's end: what it had still sent.
+    pub(super) async fn last_call(&mut self) -> Option<Call> {
+        self.api.close();
+        tokio::time::timeout(LAST_CALL, self.api.call()).await.ok().flatten()
+    }
+
+    /// Removes the sandbox.
+    pub(super) async fn stop(self) {
+        self.closed.send_replace(true);
+        drop(self.api);
+        // Without extensions AWS's shutdown phase lasts 0 ms.
+        self.environment.stop(Duration::ZERO).await;
+    }
+}
+
+/// The program's end.
+pub(super) struct Process {
+    exited: Pin<Box<dyn Future<Output = Exit> + Send>>,
+    exit: Option<Exit>,
+}
+
+impl Process {
+    /// Waits for it. May be dropped and called again.
+    pub(super) async fn exit(&mut self) -> Exit {
+        if let Some(exit) = self.exit {
+            return exit;
+        }
+        let exit = (&mut self.exited).await;
+        self.exit = Some(exit);
+        exit
+    }
+
+    /// Whether it is known to have ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.exit.is_some()
+    }
+}
+
+/// What to start, found out on a thread that may block.
+struct Plan {
+    spec: Spec,
+    installed: Arc<Installed>,
+}
+
+/// Starts a sandbox for the version. `begun` hears which runtime it is before the program runs.
+pub(super) async fn start(
+    shell: &Shell,
+    version: &Arc<FunctionVersion>,
+    role: &RoleIdentity,
+    log_stream: &str,
+    begun: impl FnOnce(&Installed),
+) -> Result<Instance, StartError> {
+    let plan = {
+        let (catalog, version) = (Arc::clone(&shell.catalog), Arc::clone(version));
+        let (role, log_stream, network) = (role.clone(), log_stream.to_owned(), shell.network);
+        let plan = move || plan(&catalog, &version, &role, &log_stream, network);
+        tokio::task::spawn_blocking(plan).await.map_err(|error| InvokeError::Environment(error.to_string()))??
+    };
+    begun(&plan.installed);
+    let started = tokio::time::timeout(START_TIMEOUT, shell.sandbox.start(plan.spec)).await;
+    let (environment, channels) = started
+        .map_err(|_| InvokeError::Environment(format!("the sandbox did not start within {START_TIMEOUT:?}")))?
+        .map_err(|error| InvokeError::Environment(error.to_string()))?;
+    let started = shell.clock.monotonic();
+    let mut listeners = channels.listeners.into_iter();
+    let (Some(runtime_api), Some(endpoint)) = (listeners.next(), listeners.next()) else {
+        return Err(InvokeError::Environment("the sandbox gave back fewer listeners than asked for".into()).into());
+    };
+    let io = |error: std::io::Error| InvokeError::Environment(error.to_string());
+    let (closed, close) = watch::channel(false);
+    shell.endpoint.serve(listen(endpoint).map_err(io)?, role.clone(), close);
+    let exited = {
+        let environment = Arc::clone(&environment);
+        Box::pin(async move { environment.exited().await })
+    };
+    Ok(Instance {
+        api: Server::start(listen(runtime_api).map_err(io)?),
+        output: Output::new(channels.output).map_err(io)?,
+        process: Process { exited, exit: None },
+        environment,
+        started,
+        asking: VecDeque::new(),
+        closed,
+    })
+}
+
+/// The listener was made in the sandbox's network namespace and is non-blocking already.
+fn listen(descriptor: OwnedFd) -> std::io::Result<TcpListener> {
+    TcpListener::from_std(std::net::TcpListener::from(descriptor))
+}
+
+fn plan(
+    catalog: &Catalog,
+    version: &FunctionVersion,
+    role: &RoleIdentity,
+    log_stream: &str,
+    network: Network,
+) -> Result<Plan, StartError> {
+    let installed = catalog.resolve(&version.runtime).map_err(InvokeError::from)?;
+    if let Err(error) = check_entrypoint(&installed, &version.code) {
+        return Err(StartError::Failed(Failure::InvalidEntrypoint(error.to_string())));
+    }
+    let launch = launch::launch(
+        &installed,
+        &Settings {
+            function_name: &version.name,
+            function_version: &version.version,
+            handler: &version.handler,
+            code: &version.code,
+            variables: &version.variables,
+            memory_mib: version.memory_mib,
+            log_group: &version.log_group,
+            log_stream,
+            region: &version.region,
+            access_key_id: &role.access_key_id,
+            secret_access_key: &role.secret_access_key,
+            session_token: &role.session_token,
+            runtime_api: &RUNTIME_API.to_string(),
+            endpoint: &format!("http://{ENDPOINT}"),
+            initialization_type: "on-demand",
+        },
+    );
+    let spec = Spec {
+        name: identity::sandbox_name(),
+        mounts: launch.mounts,
+        files: launch.files,
+        program: launch.program,
+        arguments: launch.arguments,
+        variables: launch.variables,
+        working_directory: launch.working_directory,
+        memory_mib: version.memory_mib,
+        tmp_mib: version.ephemeral_mib,
+        cpu_millis: version.memory_mib * 1_000 / MEMORY_PER_VCPU_MIB,
+        network,
+        listeners: vec![RUNTIME_API, ENDPOINT],
+    };
+    Ok(Plan { spec, installed })
+}

@@ -1,0 +1,268 @@
+//! One event in one environment: from dispatch to the answer, with its log lines, its bill and its record.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use freehold_base::clock::SharedClock;
+use freehold_ledger::UsageRecord;
+use freehold_sandbox::spec::Exit;
+
+use super::failure::{self, Failure};
+use super::instance::Instance;
+use super::journal::{ms_since_1970, wall_ms};
+use super::{Commands, Job, Task, identity, report};
+use crate::event::{Answer, InvokeError, Outcome, Usage};
+use crate::runtime_api::{Call, Invocation, Posted, Verdict};
+
+/// What is left of an environment after an event.
+pub(super) enum After {
+    /// It has answered, and must ask for its next event before this.
+    Answered { deadline: tokio::time::Instant },
+    /// It has ended, or must be ended.
+    Gone,
+}
+
+/// How an event ended.
+pub(super) enum Ended {
+    /// The function answered.
+    Posted(Posted),
+    /// It did not.
+    Failed(Failure),
+    /// The runtime never saw it.
+    Untouched,
+}
+
+/// The time that an event has.
+pub(super) struct Attempt {
+    began: Instant,
+    began_wall: SystemTime,
+    deadline: tokio::time::Instant,
+}
+
+impl Attempt {
+    pub(super) fn begin(clock: &SharedClock, timeout: Duration) -> Self {
+        Self {
+            began: clock.monotonic(),
+            began_wall: clock.wall(),
+            deadline: tokio::time::Instant::now() + timeout,
+        }
+    }
+}
+
+impl Task {
+    /// Runs an event in a running sandbox.
+    pub(super) async fn run_event(&mut self, commands: &mut Commands, instance: &mut Instance, mut job: Job) -> After {
+        if self.frozen {
+            if let Err(error) = instance.environment.thaw().await {
+                tracing::warn!(%error, "an idle environment is dropped: it cannot be thawed");
+                self.shell.gone(self.id, Some(Box::new(job)));
+                return After::Gone;
+            }
+            self.frozen = false;
+        }
+        if !std::mem::take(&mut job.waited) {
+            self.init = None;
+            self.journal.begin_tail();
+        }
+        let attempt = Attempt::begin(&self.shell.clock, self.version.timeout);
+        match self.serve(commands, instance, &job, &attempt).await {
+            Ended::Untouched => {
+                self.shell.gone(self.id, Some(Box::new(job)));
+                After::Gone
+            }
+            ended => {
+                let reusable = matches!(ended, Ended::Posted(_));
+                self.conclude(Some(instance), job, &attempt, ended);
+                if reusable { After::Answered { deadline: attempt.deadline } } else { After::Gone }
+            }
+        }
+    }
+
+    /// Gives the event to the runtime and waits for what comes of it.
+    pub(super) async fn serve(
+        &mut self,
+        commands: &mut Commands,
+        instance: &mut Instance,
+        job: &Job,
+        attempt: &Attempt,
+    ) -> Ended {
+        let invocation = Arc::new(self.invocation(job, attempt));
+        let mut handed = instance.hand(&invocation);
+        if handed {
+            self.start_line(job);
+        }
+        let timeout = tokio::time::sleep_until(attempt.deadline);
+        tokio::pin!(timeout);
+        loop {
+            tokio::select! {
+                biased;
+                call = instance.api.call() => {
+                    if let Some(call) = call
+                        && let Some(posted) = self.call(call, &invocation, job, &mut handed)
+                    {
+                        return Ended::Posted(posted);
+                    }
+                }
+                () = commands.dropped() => return Ended::Failed(Failure::Stopped),
+                exit = instance.process.exit() => {
+                    return self.exited(instance, exit, &invocation, job, handed).await;
+                }
+                () = instance.output.readable() => {
+                    instance.output.pump(&mut self.journal);
+                    self.journal.flush();
+                }
+                () = &mut timeout => {
+                    if !handed {
+                        self.start_line(job);
+                    }
+                    return Ended::Failed(Failure::Timeout { timeout_ms: self.timeout_ms() });
+                }
+            }
+        }
+    }
+
+    /// The program has ended. It may have answered just before.
+    async fn exited(
+        &mut self,
+        instance: &mut Instance,
+        exit: Exit,
+        invocation: &Arc<Invocation>,
+        job: &Job,
+        mut handed: bool,
+    ) -> Ended {
+        if !handed {
+            return Ended::Untouched;
+        }
+        while let Some(call) = instance.last_call().await {
+            if let Some(posted) = self.call(call, invocation, job, &mut handed) {
+                return Ended::Posted(posted);
+            }
+        }
+        Ended::Failed(Failure::Exit(exit))
+    }
+
+    /// What the runtime wants while an event is running. `Some`: it has answered.
+    fn call(&mut self, call: Call, invocation: &Arc<Invocation>, job: &Job, handed: &mut bool) -> Option<Posted> {
+        match call {
+            Call::Next { reply } if !*handed => {
+                if reply.send(Arc::clone(invocation)).is_ok() {
+                    *handed = true;
+                    self.start_line(job);
+                }
+                None
+            }
+            // Dropping the reply refuses it: the event that is running has to be answered first.
+            Call::Next { .. } => None,
+            Call::Answer { request_id, answer, reply } if *handed && request_id == invocation.request_id => {
+                let verdict = match &answer {
+                    Posted::TooLarge { .. } => Verdict::TooLarge,
+                    _ => Verdict::Accepted,
+                };
+                // Told at once: the runtime goes on to ask for its next event while this one is written up.
+                let _ = reply.send(verdict);
+                self.answered = Some(request_id);
+                Some(answer)
+            }
+            Call::Answer { reply, .. } => {
+                let _ = reply.send(Verdict::InvalidRequestId);
+                None
+            }
+            Call::InitError { reply, .. } => {
+                let _ = reply.send(Verdict::InvalidState { from: "Running", to: "InitError" });
+                None
+            }
+        }
+    }
+
+    /// Writes up what came of an event, and only then tells the caller.
+    pub(super) fn conclude(&mut self, instance: Option<&mut Instance>, job: Job, attempt: &Attempt, ended: Ended) {
+        let mut duration = self.shell.clock.monotonic().saturating_duration_since(attempt.began);
+        let id = job.event.request_id.as_str();
+        let (answer, failure, reusable) = match ended {
+            Ended::Posted(Posted::Response(body)) => (Answer::Payload(body), None, true),
+            Ended::Posted(Posted::Error(error)) => (Answer::Error(failure::error_payload(&error)), None, true),
+            Ended::Posted(Posted::TooLarge { bytes }) => failed(Failure::TooLarge(bytes), id, true),
+            Ended::Failed(failure) => failed(failure, id, false),
+            Ended::Untouched => failed(Failure::Exit(Exit::Killed), id, false),
+        };
+        if let Some(Failure::Timeout { .. }) = failure {
+            // As AWS reports it; what killing it took longer is not the function's.
+            duration = self.version.timeout;
+        }
+        if let Some(instance) = instance {
+            instance.output.pump(&mut self.journal);
+            instance.output.end_line(&mut self.journal);
+            self.measure(instance);
+        }
+        if let Some(Failure::Exit(Exit::OutOfMemory)) = failure {
+            self.max_memory_mib = self.version.memory_mib;
+        }
+        let init = self.init.take();
+        let usage = Usage {
+            duration,
+            billed_ms: report::billed_ms(duration, init),
+            memory_mib: self.version.memory_mib,
+            max_memory_mib: self.max_memory_mib,
+            init,
+        };
+        self.journal.line(report::end(id));
+        self.journal.line(report::report(id, &usage, failure.as_ref()));
+        let log_tail = self.journal.take_tail();
+        self.journal.flush();
+        self.record(&job, &usage, matches!(answer, Answer::Error(_)));
+        if reusable {
+            self.shell.answered(self.id);
+        } else {
+            self.shell.gone(self.id, None);
+        }
+        let outcome = match failure {
+            Some(Failure::Stopped) => Err(InvokeError::Stopping),
+            _ => Ok(Outcome { answer, log_tail, usage }),
+        };
+        // A caller that has gone does not wait for the answer; it is recorded all the same.
+        let _ = job.reply.send(outcome);
+    }
+
+    pub(super) fn start_line(&mut self, job: &Job) {
+        self.journal.line(report::start(job.event.request_id.as_str(), &self.version.version));
+    }
+
+    fn invocation(&self, job: &Job, attempt: &Attempt) -> Invocation {
+        let event = &job.event;
+        Invocation {
+            request_id: event.request_id.as_str().to_owned(),
+            deadline_ms: ms_since_1970(attempt.began_wall + self.version.timeout),
+            invoked_arn: event.invoked_arn.clone(),
+            trace_header: event.trace_header.clone().unwrap_or_else(|| identity::trace_header(&self.shell.clock)),
+            client_context: event.client_context.clone(),
+            payload: event.payload.clone(),
+        }
+    }
+
+    /// Hands the usage record to the ledger: before the answer is given, so that a killed server loses none.
+    fn record(&self, job: &Job, usage: &Usage, failed: bool) {
+        let Some(ledger) = &self.shell.ledger else { return };
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let record = UsageRecord {
+            request_id: job.event.request_id.clone(),
+            function_arn: self.version.function_arn.clone(),
+            version: self.version.version.clone(),
+            at_ms: wall_ms(&self.shell.clock),
+            duration_us: micros(usage.duration),
+            billed_ms: usage.billed_ms,
+            init_us: usage.init.map(micros),
+            memory_mib: usage.memory_mib,
+            max_memory_mib: usage.max_memory_mib,
+            failed,
+        };
+        if let Err(error) = ledger.append(&record) {
+            tracing::error!(%error, request_id = %record.request_id, "a usage record is lost");
+        }
+    }
+}
+
+fn failed(failure: Failure, request_id: &str, reusable: bool) -> (Answer, Option<Failure>, bool) {
+    let payload: Bytes = failure.payload(request_id);
+    (Answer::Error(payload), Some(failure), reusable)
+}

@@ -1,0 +1,120 @@
+//! The log of one environment: lines on their way to the sink, and the tail of the current event.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use freehold_base::clock::SharedClock;
+use freehold_base::limits::LOG_TAIL_BYTES;
+
+use crate::event::{LogBatch, LogSink};
+
+/// What is collected before it goes to the sink in any case, in bytes.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// Collects lines and hands them over in batches.
+pub(super) struct Journal {
+    sink: Arc<dyn LogSink>,
+    clock: SharedClock,
+    group: Arc<str>,
+    stream: Arc<str>,
+    lines: Vec<(u64, Bytes)>,
+    bytes: usize,
+    tail: Tail,
+}
+
+impl Journal {
+    pub(super) fn new(sink: Arc<dyn LogSink>, clock: SharedClock, group: &str, stream: &str) -> Self {
+        let (group, stream) = (Arc::from(group), Arc::from(stream));
+        Self { sink, clock, group, stream, lines: Vec::new(), bytes: 0, tail: Tail::default() }
+    }
+
+    /// Adds one line.
+    pub(super) fn line(&mut self, line: impl Into<Bytes>) {
+        let line = line.into();
+        self.tail.push(&line);
+        self.bytes += line.len();
+        self.lines.push((wall_ms(&self.clock), line));
+        if self.bytes >= BATCH_BYTES {
+            self.flush();
+        }
+    }
+
+    /// Adds one line that belongs to no event's tail.
+    pub(super) fn line_beside(&mut self, line: impl Into<Bytes>) {
+        self.lines.push((wall_ms(&self.clock), line.into()));
+    }
+
+    /// Hands over what was collected.
+    pub(super) fn flush(&mut self) {
+        if self.lines.is_empty() {
+            return;
+        }
+        self.bytes = 0;
+        self.sink.write(LogBatch {
+            group: Arc::clone(&self.group),
+            stream: Arc::clone(&self.stream),
+            lines: std::mem::take(&mut self.lines),
+        });
+    }
+
+    /// Forgets what came before: a new event begins.
+    pub(super) fn begin_tail(&mut self) {
+        self.tail.0.clear();
+    }
+
+    /// The last 4 KB since then.
+    pub(super) fn take_tail(&mut self) -> Bytes {
+        self.tail.take()
+    }
+}
+
+/// The end of a text.
+#[derive(Default)]
+struct Tail(Vec<u8>);
+
+impl Tail {
+    fn push(&mut self, line: &[u8]) {
+        let kept = &line[line.len().saturating_sub(LOG_TAIL_BYTES)..];
+        self.0.extend_from_slice(kept);
+        self.0.push(b'\n');
+        if self.0.len() > 2 * LOG_TAIL_BYTES {
+            self.0.drain(..self.0.len() - LOG_TAIL_BYTES);
+        }
+    }
+
+    fn take(&mut self) -> Bytes {
+        let bytes = std::mem::take(&mut self.0);
+        let start = bytes.len().saturating_sub(LOG_TAIL_BYTES);
+        Bytes::from(bytes).slice(start..)
+    }
+}
+
+/// Wall time, in ms since 1970.
+pub(super) fn wall_ms(clock: &SharedClock) -> u64 {
+    ms_since_1970(clock.wall())
+}
+
+pub(super) fn ms_since_1970(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_the_last_four_kilobytes() {
+        let mut tail = Tail::default();
+        tail.push(b"first");
+        assert_eq!(tail.take(), "first\n");
+        for number in 0..10_000 {
+            tail.push(format!("line {number}").as_bytes());
+        }
+        let text = tail.take();
+        assert_eq!(text.len(), LOG_TAIL_BYTES);
+        assert!(text.ends_with(b"line 9998\nline 9999\n"));
+        tail.push(&vec![b'x'; 1_000_000]);
+        assert_eq!(tail.take().len(), LOG_TAIL_BYTES);
+    }
+}

@@ -1,0 +1,251 @@
+//! One environment's task: the life of one sandbox from start to end, for one version.
+//!
+//! ```text
+//! start ──> Init ──ok──> idle <──> running an event ──timeout, exit──> gone
+//!             \─failed─> (waits for an event; Init again within it) ──failed──> gone
+//! ```
+//!
+//! - [`mod@self`]: [`spawn`], the life cycle, what happens between events
+//! - `invocation`: one event from dispatch to answer; `init`: the Init phase
+//! - `instance`: the running sandbox and what hangs on it; `identity`: its names and credentials
+//! - `journal`, `output`, `report`: its log; `failure`: AWS's words for what went wrong
+//!
+//! The task owns all of its environment's state; others reach it by [`Command`]s alone. If it panics, its environment
+//! dies with it and no other notices. After a timeout or a crash the sandbox is removed and the task ends.
+
+mod failure;
+mod identity;
+mod init;
+mod instance;
+mod invocation;
+mod journal;
+mod output;
+mod report;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use self::init::InitEnd;
+use self::instance::Instance;
+use self::invocation::After;
+use self::journal::Journal;
+use self::report::Phase;
+use crate::core::{EnvironmentId, EventId, Init};
+use crate::event::{Event, FunctionVersion, InvokeError, Outcome, RoleIdentity};
+use crate::executor::Shell;
+use crate::runtime_api::{Call, Verdict};
+
+/// Commands that may wait for an environment: the core gives it at most a freeze, an event and a drop at once.
+const COMMANDS: usize = 8;
+
+/// How often an event is given to another environment because the one it was for had ended before it saw it. A function
+/// that always ends between events would pass events on for ever.
+pub(crate) const ATTEMPTS: u32 = 3;
+
+/// What the executor tells an environment.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Run this event.
+    Run(Box<Job>),
+    /// Stop all its processes.
+    Freeze,
+    /// End, now.
+    Drop,
+}
+
+/// One event on its way.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) id: EventId,
+    pub(crate) event: Event,
+    pub(crate) reply: oneshot::Sender<Result<Outcome, InvokeError>>,
+    /// It has waited for the Init phase of the environment that it is given to.
+    pub(crate) waited: bool,
+    /// Environments that ended before they saw it.
+    pub(crate) attempts: u32,
+}
+
+/// Starts an environment's task.
+pub(crate) fn spawn(shell: &Arc<Shell>, id: EnvironmentId, version: Arc<FunctionVersion>) -> mpsc::Sender<Command> {
+    let (sender, receiver) = mpsc::channel(COMMANDS);
+    let commands = Commands { shell: Arc::clone(shell), id, receiver };
+    let alive = shell.count_task();
+    tokio::spawn(async move {
+        // Dropped last: whoever waits for the tasks to end then knows that the sandbox is gone.
+        let _alive = alive;
+        run(commands, version).await;
+    });
+    sender
+}
+
+/// The receiving end of an environment's commands. Dropping it, even in a panic, tells the executor that the environment
+/// is gone, and gives back an event that it has not seen.
+struct Commands {
+    shell: Arc<Shell>,
+    id: EnvironmentId,
+    receiver: mpsc::Receiver<Command>,
+}
+
+impl Commands {
+    /// Waits for the order to end. While an environment starts or runs an event there is no other.
+    async fn dropped(&mut self) {
+        while !matches!(self.receiver.recv().await, Some(Command::Drop) | None) {}
+    }
+}
+
+impl Drop for Commands {
+    fn drop(&mut self) {
+        self.receiver.close();
+        let mut unseen = None;
+        while let Ok(command) = self.receiver.try_recv() {
+            if let Command::Run(job) = command {
+                unseen = Some(job);
+            }
+        }
+        self.shell.gone(self.id, unseen);
+    }
+}
+
+/// What a task knows of its environment, whether its sandbox runs or not.
+struct Task {
+    shell: Arc<Shell>,
+    id: EnvironmentId,
+    version: Arc<FunctionVersion>,
+    role: RoleIdentity,
+    log_stream: String,
+    journal: Journal,
+    frozen: bool,
+    /// How long the successful Init phase took.
+    init: Option<Duration>,
+    /// The event that was answered last.
+    answered: Option<String>,
+    /// The largest memory use seen, in MiB.
+    max_memory_mib: u32,
+}
+
+async fn run(mut commands: Commands, version: Arc<FunctionVersion>) {
+    let shell = Arc::clone(&commands.shell);
+    let log_stream = identity::log_stream(&version, &shell.clock);
+    let mut task = Task {
+        id: commands.id,
+        role: identity::role(&version),
+        journal: Journal::new(Arc::clone(&shell.logs), Arc::clone(&shell.clock), &version.log_group, &log_stream),
+        log_stream,
+        frozen: false,
+        init: None,
+        answered: None,
+        max_memory_mib: 0,
+        version,
+        shell,
+    };
+    let brought_up = tokio::select! {
+        biased;
+        () = commands.dropped() => return,
+        brought_up = task.bring_up(Phase::Init, task.shell.limits.init_timeout) => brought_up,
+    };
+    match brought_up {
+        InitEnd::Ready(instance) => {
+            task.shell.init_ended(task.id, Init::Succeeded);
+            task.live(&mut commands, instance).await;
+        }
+        InitEnd::Failed { failure, instance } => {
+            tracing::debug!(function = task.version.name, ?failure, "Init has failed");
+            if let Some(instance) = instance {
+                instance.stop().await;
+            }
+            task.shell.init_ended(task.id, Init::Failed);
+            if let Some(Command::Run(job)) = commands.receiver.recv().await {
+                task.init_again(&mut commands, *job).await;
+            }
+        }
+        InitEnd::Impossible(error) => task.shell.start_failed(task.id, error),
+    }
+}
+
+/// What an environment does next.
+enum Next {
+    Command(Option<Command>),
+    Call(Option<Call>),
+    Exit,
+    Output,
+    Overdue,
+}
+
+impl Task {
+    /// From the first event to the last.
+    async fn live(&mut self, commands: &mut Commands, mut instance: Instance) {
+        // Until when a runtime that has answered must ask for its next event.
+        let mut overdue: Option<tokio::time::Instant> = None;
+        while !instance.process.has_ended() {
+            let next = tokio::select! {
+                biased;
+                command = commands.receiver.recv() => Next::Command(command),
+                call = instance.api.call() => Next::Call(call),
+                _ = instance.process.exit() => Next::Exit,
+                () = instance.output.readable() => Next::Output,
+                () = until(overdue) => Next::Overdue,
+            };
+            match next {
+                Next::Command(Some(Command::Run(job))) => match self.run_event(commands, &mut instance, *job).await {
+                    After::Answered { deadline } => overdue = Some(deadline),
+                    After::Gone => break,
+                },
+                Next::Command(Some(Command::Freeze)) => {
+                    if let Err(error) = instance.environment.freeze().await {
+                        tracing::warn!(%error, "an idle environment is dropped: it cannot be frozen");
+                        break;
+                    }
+                    self.frozen = true;
+                }
+                Next::Call(Some(Call::Next { reply })) => {
+                    instance.asks(reply);
+                    if overdue.take().is_some() {
+                        self.shell.ready(self.id);
+                    }
+                }
+                Next::Call(Some(call)) => self.refuse(call),
+                Next::Output => {
+                    instance.output.pump(&mut self.journal);
+                    self.journal.flush();
+                }
+                Next::Command(Some(Command::Drop) | None) | Next::Call(None) | Next::Exit | Next::Overdue => break,
+            }
+        }
+        instance.output.pump(&mut self.journal);
+        instance.output.end_line(&mut self.journal);
+        self.journal.flush();
+        // Told before the sandbox is gone, which takes a while: no event may count on this environment any more.
+        self.shell.gone(self.id, None);
+        instance.stop().await;
+    }
+
+    /// What may not be done between events.
+    fn refuse(&self, call: Call) {
+        let (reply, verdict) = match call {
+            Call::Next { .. } => return,
+            Call::Answer { request_id, reply, .. } if self.answered.as_deref() == Some(&request_id) => {
+                (reply, Verdict::InvalidState { from: "ResponseSent", to: "InvocationResponse" })
+            }
+            Call::Answer { reply, .. } => (reply, Verdict::InvalidRequestId),
+            Call::InitError { reply, .. } => (reply, Verdict::InvalidState { from: "Ready", to: "InitError" }),
+        };
+        // If the runtime has gone meanwhile, it does not want to know.
+        let _ = reply.send(verdict);
+    }
+
+    /// Looks at the memory that the environment has used.
+    fn measure(&mut self, instance: &Instance) {
+        let mib = instance.environment.memory_peak_bytes().div_ceil(1024 * 1024);
+        let mib = u32::try_from(mib).unwrap_or(u32::MAX).min(self.version.memory_mib);
+        self.max_memory_mib = self.max_memory_mib.max(mib);
+    }
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
