@@ -59,7 +59,6 @@ pub(crate) async fn serve(
         .header_read_timeout(limits.header_timeout)
         .max_header_size(limits.header_bytes)
         .max_buf_size(BUFFER_BYTES)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(stream), service);
     let stopped = async {
         // An error means that the server is gone, which stops the connection as well.
@@ -76,13 +75,15 @@ pub(crate) async fn serve(
             std::future::poll_fn(|context| connection.poll_without_shutdown(context)).await
         }
     };
+    let mut unread = unread.load(Ordering::Relaxed);
     if let Err(error) = ended {
-        // The client's doing: it went away, was too slow, or spoke no HTTP.
+        // The client's doing: it went away, was too slow, or spoke no HTTP, which hyper has told it.
         tracing::debug!(%error, "a connection broke off");
+        unread |= error.is_parse();
     }
     let mut stream = connection.into_parts().io.into_inner();
     let closed = stream.shutdown().await;
-    if closed.is_ok() && unread.load(Ordering::Relaxed) {
+    if closed.is_ok() && unread {
         let _ = timeout(limits.linger_timeout, throw_away(&mut stream)).await;
     }
 }
