@@ -1,6 +1,6 @@
 //! AWS's runtime identifiers and what was found for them on this host.
 //!
-//! A runtime is looked for when somebody first asks for it, by running candidates ([`crate::find`]). What was found stays
+//! A runtime is looked for when somebody first asks for it, by running candidates (module `find`). What was found stays
 //! true for the life of the process; what was not found is looked for again after a while, so that an interpreter
 //! installed meanwhile is seen without a restart.
 

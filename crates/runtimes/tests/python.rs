@@ -1,10 +1,11 @@
 //! What Python functions see and what comes of them, on every Python that this host has.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
 use freehold_runtimes::catalog::{Family, Installed};
 use serde_json::{Value, json};
-use support::{Session, installed};
+use support::{Files, Session, installed};
 
 /// A function `m.h` with this body, after these lines.
 fn function(before: &str, body: &str) -> String {
@@ -30,8 +31,11 @@ fn each(check: impl Fn(&Installed)) {
 #[test]
 fn answers_and_keeps_its_state() {
     each(|found| {
-        let mut session =
-            start(found, "count = 0", "global count\ncount += 1\nreturn {'name': event['name'], 'count': count}");
+        let mut session = start(
+            found,
+            "count = 0",
+            "global count\ncount += 1\nreturn {'name': event['name'], 'count': count}",
+        );
         for count in 1..=3 {
             let posted = session.event(r#"{"name": "Alice"}"#);
             assert_eq!(posted.what, "response");
@@ -50,7 +54,10 @@ const VALUES: &[(&str, &str)] = &[
     ("[float('nan'), float('inf'), -float('inf'), 1e100]", "[NaN, Infinity, -Infinity, 1e+100]"),
     ("{'b': b'abc', b'k': 1}", r#"{"b": "abc", "k": 1}"#),
     ("[decimal.Decimal('1.10'), decimal.Decimal('NaN')]", "[1.10, NaN]"),
-    ("[Point(1, 2), {'p': Point(3, [Point(5, 6)])}]", r#"[{"x": 1, "y": 2}, {"p": {"x": 3, "y": [{"x": 5, "y": 6}]}}]"#),
+    (
+        "[Point(1, 2), {'p': Point(3, [Point(5, 6)])}]",
+        r#"[{"x": 1, "y": 2}, {"p": {"x": 3, "y": [{"x": 5, "y": 6}]}}]"#,
+    ),
     ("[Level.HIGH, Colour.RED]", r#"[3, "red"]"#),
     ("Record()", r#"{"a": 1}"#),
     (r#"'\x01\t"\\'"#, r#""\u0001\t\"\\""#),
@@ -79,9 +86,14 @@ fn writes_values_as_aws_does() {
             assert_eq!((posted.what.as_str(), posted.text()), ("response", *text), "{expression}");
         }
         // The plain ones again where no named tuple is known, which takes another way.
-        let mut session =
-            start(found, &values.replace("Point = collections.namedtuple('Point', 'x y')", ""), "return values[event]()");
-        for (number, (expression, text)) in VALUES.iter().enumerate().filter(|(_, value)| !value.0.contains("Point")) {
+        let mut session = start(
+            found,
+            &values.replace("Point = collections.namedtuple('Point', 'x y')", ""),
+            "return values[event]()",
+        );
+        for (number, (expression, text)) in
+            VALUES.iter().enumerate().filter(|(_, value)| !value.0.contains("Point"))
+        {
             assert_eq!(session.event(&number.to_string()).text(), *text, "{expression}");
         }
     });
@@ -117,7 +129,8 @@ fn says_what_cannot_be_written() {
 #[test]
 fn passes_bytes_and_characters() {
     each(|found| {
-        let mut session = start(found, "", "return b'\\x00\\xff' if event is None else {event: '\\u2028\\U0001f600'}");
+        let mut session =
+            start(found, "", "return b'\\x00\\xff' if event is None else {event: '\\u2028\\U0001f600'}");
         let posted = session.event(r#""日本語""#);
         if writes_unicode(found) {
             assert_eq!(posted.text(), "{\"日本語\": \"\u{2028}😀\"}");
@@ -158,7 +171,7 @@ fn describes_exceptions_and_goes_on() {
 }
 
 /// Files, handler, `errorType` and `errorMessage` of functions that do not come up.
-const BROKEN: &[(&[(&str, &str)], &str, &str, &str)] = &[
+const BROKEN: &[(Files, &str, &str, &str)] = &[
     (&[], "m.h", "Runtime.ImportModuleError", "Unable to import module 'm': No module named 'm'"),
     (&[], "pkg/m.h", "Runtime.ImportModuleError", "Unable to import module 'pkg/m': No module named 'pkg'"),
     (
@@ -174,12 +187,7 @@ const BROKEN: &[(&[(&str, &str)], &str, &str, &str)] = &[
         "Runtime.MalformedHandlerName",
         "Bad handler 'm': not enough values to unpack (expected 2, got 1)",
     ),
-    (
-        &[],
-        "sys.h",
-        "Runtime.BuiltInModuleConflict",
-        "Cannot use built-in module sys as a handler module",
-    ),
+    (&[], "sys.h", "Runtime.BuiltInModuleConflict", "Cannot use built-in module sys as a handler module"),
     (
         &[("m.py", "def h(event, context):\n    return = 1\n")],
         "m.h",
@@ -229,7 +237,9 @@ fn finds_handlers_in_folders() {
 #[test]
 fn leaving_ends_the_process_with_the_function_s_status() {
     each(|found| {
-        for (statement, status) in [("sys.exit(3)", 3), ("exit()", 0), ("os._exit(7)", 7), ("raise SystemExit(4)", 4)] {
+        for (statement, status) in
+            [("sys.exit(3)", 3), ("exit()", 0), ("os._exit(7)", 7), ("raise SystemExit(4)", 4)]
+        {
             let mut session = start(found, "import os, sys", &format!("print('last')\n{statement}"));
             session.give(b"1", &[]);
             assert_eq!(session.exit().code(), Some(status), "{statement}");
@@ -305,8 +315,11 @@ fn logging_can_be_json() {
     each(|found| {
         let mut session = Session::start_with(found, &[("m.py", &code)], "m.h", &variables);
         session.event("1");
-        let lines: Vec<Value> =
-            session.log().lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+        let lines: Vec<Value> = session
+            .log()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+            .collect();
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[0]["message"], "é 1");
         assert_eq!(lines[0]["level"], "INFO");
@@ -330,9 +343,11 @@ fn the_context_has_all_that_aws_s_has() {
     let stream = "2026/11/23/[$LATEST]0123456789abcdef0123456789abcdef";
     each(|found| {
         let mut session = start(found, "import os", body);
-        let client = r#"{"custom": {"ä": 1}, "client": {"app_title": "t"}, "w3c": {"traceparent": "p", "x": 1}}"#;
+        let client =
+            r#"{"custom": {"ä": 1}, "client": {"app_title": "t"}, "w3c": {"traceparent": "p", "x": 1}}"#;
         let identity = r#"{"cognitoIdentityId": "i", "cognitoIdentityPoolId": "p"}"#;
-        let headers = [("Lambda-Runtime-Client-Context", client), ("Lambda-Runtime-Cognito-Identity", identity)];
+        let headers =
+            [("Lambda-Runtime-Client-Context", client), ("Lambda-Runtime-Cognito-Identity", identity)];
         let posted = session.event_with(b"1", &headers);
         let group = "/aws/lambda/hello";
         let expected = json!([
@@ -398,21 +413,15 @@ fn the_interpreter_looks_as_on_aws() {
         let answer: Value = serde_json::from_str(&session.event("1").text().replace('\n', "")).unwrap();
         let inside: Value = serde_json::from_str(&session.inside(&answer.to_string())).unwrap();
         let layer = format!("/opt/python/lib/python{release}/site-packages");
-        assert_eq!(inside[0].as_array().unwrap()[..4], [
-            json!("/var/task"),
-            json!(layer),
-            json!("/opt/python"),
-            json!("/var/runtime")
-        ]);
+        assert_eq!(
+            inside[0].as_array().unwrap()[..4],
+            [json!("/var/task"), json!(layer), json!("/opt/python"), json!("/var/runtime")]
+        );
         let environment = format!("AWS_Lambda_{}", found.runtime.id);
-        assert_eq!(inside.as_array().unwrap()[1..], [
-            json!("/var/task"),
-            json!(true),
-            json!(environment),
-            json!(":UTC"),
-            json!(true),
-            json!("utf-8")
-        ]);
+        assert_eq!(
+            inside.as_array().unwrap()[1..],
+            [json!("/var/task"), json!(true), json!(environment), json!(":UTC"), json!(true), json!("utf-8")]
+        );
     });
 }
 

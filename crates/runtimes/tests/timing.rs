@@ -1,5 +1,6 @@
 //! How long the bootstraps take: from the start of the process to its first `next`, and one warm echo. A report, not a
 //! check: `cargo test --release -p freehold-runtimes --test timing -- --ignored --nocapture`.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

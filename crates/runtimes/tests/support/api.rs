@@ -90,7 +90,8 @@ impl Request {
     pub fn accept(self) {
         let body = r#"{"status":"OK"}"#;
         let head = "HTTP/1.1 202 Accepted\r\nContent-Type: application/json";
-        let _ = self.answer.send(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes());
+        let _ =
+            self.answer.send(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes());
     }
 }
 

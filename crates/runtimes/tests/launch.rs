@@ -1,0 +1,204 @@
+//! What an environment gets: mounts, program, arguments, variables; and what the catalog answers for what is not there.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use freehold_runtimes::catalog::{Catalog, Family, Installed, Options, RuntimeError, known};
+use freehold_runtimes::launch::{EntrypointError, Launch, RESERVED_VARIABLES, check_entrypoint, launch};
+use freehold_sandbox::spec::Mount;
+use support::settings;
+
+/// An interpreter with a prefix of its own, without looking for one.
+fn interpreter(id: &str, executable: &str) -> Installed {
+    Installed {
+        runtime: known().iter().find(|runtime| runtime.id == id).unwrap().clone(),
+        version: "1.2.3".into(),
+        executable: Path::new("/home/me/own").join(executable),
+        prefix: "/home/me/own".into(),
+        program: Path::new("/var/lang").join(executable),
+        mounts: vec![Mount { source: "/home/me/own".into(), target: "/var/lang".into() }],
+        files: vec![("/var/runtime/bootstrap.xyz".into(), b"code".to_vec())],
+    }
+}
+
+fn launched(installed: &Installed, code: &Path, own: &[(&str, &str)]) -> (Launch, BTreeMap<String, String>) {
+    let own = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let launch = launch(installed, &settings(code, "m.h", &own, "127.0.0.1:9001"));
+    let variables = launch.variables.iter().cloned().collect();
+    (launch, variables)
+}
+
+#[test]
+fn python_gets_aws_s_layout_and_variables() {
+    let (launch, variables) = launched(&interpreter("python3.12", "bin/python3.12"), Path::new("/code"), &[]);
+    assert_eq!(launch.program, PathBuf::from("/var/lang/bin/python3.12"));
+    assert_eq!(launch.arguments, ["-S", "-B", "/var/runtime/bootstrap.xyz"]);
+    assert_eq!(launch.working_directory, PathBuf::from("/var/task"));
+    assert_eq!(launch.files, [("/var/runtime/bootstrap.xyz".into(), b"code".to_vec(), false)]);
+    assert_eq!(launch.mounts.last(), Some(&Mount { source: "/code".into(), target: "/var/task".into() }));
+    let expected = [
+        ("_HANDLER", "m.h"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_DEFAULT_REGION", "eu-central-1"),
+        ("AWS_EXECUTION_ENV", "AWS_Lambda_python3.12"),
+        ("AWS_LAMBDA_FUNCTION_NAME", "hello"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/hello"),
+        ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001"),
+        ("AWS_ACCESS_KEY_ID", "ASIAEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_SESSION_TOKEN", "token"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:4566"),
+        ("LAMBDA_TASK_ROOT", "/var/task"),
+        ("LAMBDA_RUNTIME_DIR", "/var/runtime"),
+        ("TZ", ":UTC"),
+        ("PATH", "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"),
+        ("PYTHONPATH", "/var/runtime"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(variables.get(name).map(String::as_str), Some(value), "{name}");
+    }
+    assert!(variables["LANG"].ends_with(".UTF-8"));
+    assert!(variables["LD_LIBRARY_PATH"].starts_with("/var/lang/lib:"));
+    // Set by the bootstrap, for each event.
+    assert!(!variables.contains_key("_X_AMZN_TRACE_ID"));
+}
+
+#[test]
+fn node_gets_its_share_of_memory_and_search_path() {
+    let (launch, variables) = launched(&interpreter("nodejs22.x", "bin/node"), Path::new("/code"), &[]);
+    assert_eq!(
+        launch.arguments,
+        ["--expose-gc", "--max-semi-space-size=12", "--max-old-space-size=225", "/var/runtime/bootstrap.xyz"]
+    );
+    let beginning = "/opt/nodejs/node22/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules";
+    assert!(variables["NODE_PATH"].starts_with(beginning), "{}", variables["NODE_PATH"]);
+}
+
+#[test]
+fn a_function_replaces_what_is_not_reserved() {
+    let reserved: Vec<_> = RESERVED_VARIABLES.iter().map(|name| (*name, "mine")).collect();
+    let own =
+        [("TZ", "Europe/Berlin"), ("LD_LIBRARY_PATH", "/opt/mine"), ("MINE", "1"), ("AWS_ENDPOINT_URL", "x")];
+    let own: Vec<_> = reserved.into_iter().chain(own).collect();
+    let (_, variables) = launched(&interpreter("python3.12", "bin/python3.12"), Path::new("/code"), &own);
+    assert_eq!(variables["TZ"], "Europe/Berlin");
+    assert_eq!(variables["MINE"], "1");
+    assert_eq!(variables["AWS_ENDPOINT_URL"], "x");
+    assert_eq!(
+        variables["LD_LIBRARY_PATH"], "/opt/mine:/var/lang/lib",
+        "the interpreter must still find its library"
+    );
+    for name in RESERVED_VARIABLES {
+        assert_ne!(variables.get(name).map(String::as_str), Some("mine"), "{name}");
+    }
+}
+
+#[test]
+fn a_wrapper_runs_the_interpreter() {
+    let own = [("AWS_LAMBDA_EXEC_WRAPPER", "/opt/wrap")];
+    let (launch, _) = launched(&interpreter("python3.12", "bin/python3.12"), Path::new("/code"), &own);
+    assert_eq!(launch.program, PathBuf::from("/opt/wrap"));
+    assert_eq!(launch.arguments[..2], ["/var/lang/bin/python3.12", "-S"]);
+}
+
+#[test]
+fn a_program_of_its_own_is_checked_and_started() {
+    let installed = Catalog::new(Options::default()).resolve("provided.al2023").unwrap();
+    assert_eq!(installed.runtime.family, Family::Provided);
+    let code = tempfile::tempdir().unwrap();
+    assert_eq!(check_entrypoint(&installed, code.path()), Err(EntrypointError::Missing));
+    let (launch, _) = launched(&installed, code.path(), &[]);
+    assert_eq!(launch.program, PathBuf::from("/opt/bootstrap"));
+    let bootstrap = code.path().join("bootstrap");
+    std::fs::write(&bootstrap, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&bootstrap, PermissionsExt::from_mode(0o644)).unwrap();
+    assert_eq!(check_entrypoint(&installed, code.path()), Err(EntrypointError::NotExecutable));
+    std::fs::set_permissions(&bootstrap, PermissionsExt::from_mode(0o755)).unwrap();
+    assert_eq!(check_entrypoint(&installed, code.path()), Ok(()));
+    let (launch, variables) = launched(&installed, code.path(), &[]);
+    assert_eq!(launch.program, PathBuf::from("/var/task/bootstrap"));
+    assert_eq!(launch.arguments, Vec::<String>::new());
+    assert!(!variables.contains_key("AWS_EXECUTION_ENV"));
+}
+
+#[test]
+fn unknown_and_missing_runtimes_say_what_to_do() {
+    let nowhere = Options { folders: Vec::new(), path: None, home: None, ..Options::default() };
+    let catalog = Catalog::new(nowhere);
+    let error = catalog.resolve("java21").unwrap_err();
+    assert!(matches!(error, RuntimeError::Unknown { .. }));
+    assert!(
+        error
+            .to_string()
+            .starts_with("Freehold does not support the runtime java21 yet. Supported: python3.10, ")
+    );
+    assert!(catalog.resolve("cobol74").unwrap_err().to_string().starts_with("there is no runtime cobol74."));
+    // No host's system folders have all of these.
+    let missing = catalog.all().into_iter().filter_map(|(_, found)| found.err());
+    for error in missing {
+        let text = error.to_string();
+        assert!(text.contains("Install it with `"), "{text}");
+    }
+}
+
+/// A script that answers a probe.
+fn script(folder: &Path, name: &str, text: &str) {
+    let file = folder.join(name);
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+fn only(folder: &Path, probe_timeout: Duration) -> Options {
+    Options { folders: vec![folder.to_owned()], path: None, home: None, probe_timeout }
+}
+
+#[test]
+fn candidates_that_fail_lie_or_hang_are_passed_over() {
+    let version = |version: &str| {
+        format!(
+            r#"echo '{{"implementation":"node","version":"{version}","executable":"/x/bin/node","prefix":"/x"}}'"#
+        )
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let bin = folder.path().join("bin");
+    script(folder.path(), "node22", "echo 'no such version' >&2; exit 127");
+    script(&bin, "node22", "sleep 600 & sleep 600");
+    script(folder.path(), "node-22", &version("20.1.0"));
+    script(&bin, "node-22", "echo nonsense");
+    script(folder.path(), "node", &version("22.4.1"));
+    let started = Instant::now();
+    let found = Catalog::new(only(folder.path(), Duration::from_millis(500))).resolve("nodejs22.x").unwrap();
+    assert_eq!((found.version.as_str(), &found.program), ("22.4.1", &PathBuf::from("/var/lang/bin/node")));
+    assert!(started.elapsed() < support::PATIENCE, "the one that hangs was waited for");
+}
+
+#[test]
+fn a_runtime_is_looked_for_once_however_many_ask() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = folder.path().join("count");
+    script(
+        folder.path(),
+        "node",
+        &format!(
+            "echo run >> {}\necho '{{\"implementation\":\"node\",\"version\":\"22.4.1\",\"executable\":\"/x/bin/node\",\
+             \"prefix\":\"/x\"}}'",
+            count.display()
+        ),
+    );
+    let catalog = Catalog::new(only(folder.path(), support::PATIENCE));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert!(catalog.resolve("nodejs22.x").is_ok()));
+        }
+    });
+    assert_eq!(std::fs::read_to_string(count).unwrap(), "run\n");
+}
