@@ -1,7 +1,33 @@
 //! What an execution environment is and what it cannot do.
 //!
 //! - [`spec`]: what the executor asks for, and what it gets
+//! - [`namespaces`]: the implementation on Linux namespaces and cgroups, as the server sees it
+//! - [`helper_main`]: the small process that clones, mounts and limits on the server's behalf
+//! - [`doctor`]: what this host can enforce, and what to do about the rest
 //!
-//! This crate knows neither AWS nor who the caller is.
+//! ```text
+//! server (many threads, needs no privilege)          helper (one thread, root, no inherited environment)
+//!   NamespaceSandbox --- requests, SCM_RIGHTS --->     event loop --- fork ---> maker --- clone ---> init (pid 1 inside)
+//!                    <-- answers, descriptors ----       |                                            |
+//!   freeze, thaw, peak: by descriptors of its own        cgroups, pool of blank environments          the program
+//! ```
+//!
+//! This crate knows neither AWS nor who the caller is. It is the only one with `unsafe` code, nearly all of it in `system`.
 
+pub mod doctor;
+pub mod namespaces;
+pub mod options;
 pub mod spec;
+
+mod cgroup;
+mod client;
+mod disk;
+mod helper;
+mod message;
+mod packet;
+mod seccomp;
+mod system;
+
+pub use helper::{HELPER_ARGUMENT, helper_main};
+pub use namespaces::NamespaceSandbox;
+pub use options::Options;

@@ -1,0 +1,209 @@
+//! The groups of one environment: one folder in each hierarchy, the same name everywhere.
+//!
+//! Made and entered by the process that becomes the environment (entering is what takes long: the kernel waits for a grace
+//! period in each hierarchy), limited when the environment learns what it is to be.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::prepare::Tops;
+use super::{Roles, Version};
+use crate::message::FreezeKind;
+use crate::options::PROCESSES_MAX;
+use crate::system::{open_at, read_small, write_at};
+
+/// The period over which the CPU ceiling is counted, in microseconds: the kernel's default.
+const CPU_PERIOD_US: u64 = 100_000;
+/// A function may always use this much when the CPU is idle, in thousandths: small ones are not slowed down for nothing.
+const CPU_CEILING_MIN_MILLIS: u32 = 1000;
+
+/// One environment's folders.
+pub(crate) struct Group {
+    folders: Vec<Folder>,
+}
+
+struct Folder {
+    version: Version,
+    roles: Roles,
+    folder: OwnedFd,
+}
+
+/// The descriptors by which an environment is frozen and watched.
+pub(crate) struct Watched {
+    pub(crate) freeze_kind: FreezeKind,
+    /// The freeze control, then (v2) its events.
+    pub(crate) freeze: Vec<OwnedFd>,
+    /// The peak, then the count of kills.
+    pub(crate) memory: Vec<OwnedFd>,
+    /// v1: becomes readable when memory runs out.
+    pub(crate) memory_event: Option<OwnedFd>,
+}
+
+/// The paths of an environment's folders.
+pub(crate) fn paths(tops: &Tops, name: &str) -> Vec<PathBuf> {
+    tops.folders.iter().map(|(_, top)| top.join(name)).collect()
+}
+
+impl Group {
+    /// Makes the folders and moves the calling process into them.
+    pub(crate) fn create_and_enter(tops: &Tops, name: &str) -> io::Result<Group> {
+        let mut folders = Vec::new();
+        for (hierarchy, top) in &tops.folders {
+            let path = top.join(name);
+            fs::create_dir(&path)?;
+            let folder = OwnedFd::from(fs::File::open(&path)?);
+            if hierarchy.roles.pids {
+                // One more for the init.
+                write_at(folder.as_fd(), "pids.max", &(PROCESSES_MAX + 1).to_string())?;
+            }
+            write_at(folder.as_fd(), "cgroup.procs", "0")?;
+            folders.push(Folder { version: hierarchy.version, roles: hierarchy.roles, folder });
+        }
+        Ok(Group { folders })
+    }
+
+    fn with(&self, role: fn(&Roles) -> bool) -> Option<(Version, BorrowedFd<'_>)> {
+        let folder = self.folders.iter().find(|folder| role(&folder.roles))?;
+        Some((folder.version, folder.folder.as_fd()))
+    }
+
+    /// Sets the limits that depend on the function.
+    pub(crate) fn limit(&self, memory_mib: u32, cpu_millis: u32) -> io::Result<()> {
+        let bytes = (u64::from(memory_mib) << 20).to_string();
+        match self.with(|roles| roles.memory) {
+            Some((Version::V1, folder)) => {
+                write_at(folder, "memory.limit_in_bytes", &bytes)?;
+                // Memory and swap together; the file is missing where swap is not counted.
+                let _ = write_at(folder, "memory.memsw.limit_in_bytes", &bytes);
+                // What the blank used so far is not the function's.
+                write_at(folder, "memory.max_usage_in_bytes", "0")?;
+            }
+            Some((Version::V2, folder)) => {
+                write_at(folder, "memory.max", &bytes)?;
+                let _ = write_at(folder, "memory.swap.max", "0");
+                write_at(folder, "memory.oom.group", "1")?;
+            }
+            None => {}
+        }
+        let quota = u64::from(cpu_millis.max(CPU_CEILING_MIN_MILLIS)) * CPU_PERIOD_US / 1000;
+        match self.with(|roles| roles.cpu) {
+            Some((Version::V1, folder)) => {
+                write_at(folder, "cpu.shares", &shares(cpu_millis).to_string())?;
+                write_at(folder, "cpu.cfs_period_us", &CPU_PERIOD_US.to_string())?;
+                write_at(folder, "cpu.cfs_quota_us", &quota.to_string())?;
+            }
+            Some((Version::V2, folder)) => {
+                write_at(folder, "cpu.weight", &weight(cpu_millis).to_string())?;
+                write_at(folder, "cpu.max", &format!("{quota} {CPU_PERIOD_US}"))?;
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Opens what the helper and the server watch.
+    pub(crate) fn watch(&self) -> io::Result<Watched> {
+        let (freeze_kind, freeze) = match self.with(|roles| roles.freeze) {
+            Some((Version::V2, folder)) => (
+                FreezeKind::V2,
+                vec![open_at(folder, "cgroup.freeze", true)?, open_at(folder, "cgroup.events", false)?],
+            ),
+            Some((Version::V1, folder)) => (FreezeKind::V1, vec![open_at(folder, "freezer.state", true)?]),
+            None => (FreezeKind::None, vec![]),
+        };
+        let mut memory_event = None;
+        let memory = match self.with(|roles| roles.memory) {
+            Some((Version::V2, folder)) => {
+                // Before Linux 5.19 there is no peak; what is used now is the nearest.
+                let peak = open_at(folder, "memory.peak", false).or_else(|_| open_at(folder, "memory.current", false));
+                vec![peak?, open_at(folder, "memory.events", false)?]
+            }
+            Some((Version::V1, folder)) => {
+                let control = open_at(folder, "memory.oom_control", false)?;
+                memory_event = Some(register_event(folder, &control)?);
+                vec![open_at(folder, "memory.max_usage_in_bytes", false)?, control]
+            }
+            None => vec![],
+        };
+        Ok(Watched { freeze_kind, freeze, memory, memory_event })
+    }
+}
+
+/// v1: asks to be told when a group's memory has run out.
+fn register_event(folder: BorrowedFd<'_>, control: &OwnedFd) -> io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    let event = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+    let line = format!("{} {}", event.as_fd().as_raw_fd(), control.as_raw_fd());
+    write_at(folder, "cgroup.event_control", &line)?;
+    Ok(event.as_fd().try_clone_to_owned()?)
+}
+
+/// v1's weight: 1,024 is one vCPU.
+fn shares(cpu_millis: u32) -> u64 {
+    (u64::from(cpu_millis) * 1024 / 1000).clamp(2, 262_144)
+}
+
+/// v2's weight: 100 is one vCPU.
+fn weight(cpu_millis: u32) -> u64 {
+    (u64::from(cpu_millis) / 10).clamp(1, 10_000)
+}
+
+/// How many processes the kernel has killed for want of memory, from `memory.events` or `memory.oom_control`.
+pub(crate) fn kills_for_memory(file: BorrowedFd<'_>) -> u64 {
+    let text = read_small(file).unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
+/// A file that holds one number.
+pub(crate) fn number(file: BorrowedFd<'_>) -> u64 {
+    read_small(file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::Hierarchy;
+
+    #[test]
+    fn weights_follow_the_vcpu_and_stay_in_the_kernels_range() {
+        assert_eq!((shares(1000), weight(1000)), (1024, 100));
+        assert_eq!((shares(72), weight(72)), (73, 7));
+        assert_eq!((shares(1), weight(1)), (2, 1));
+        assert_eq!((shares(6000), weight(6000)), (6144, 600));
+    }
+
+    /// A v2 folder made of plain files gets what a real one would.
+    #[test]
+    fn a_v2_group_gets_its_limits() {
+        let root = tempfile::tempdir().unwrap();
+        for name in
+            ["memory.max", "memory.swap.max", "memory.oom.group", "cpu.weight", "cpu.max", "cgroup.freeze", "cgroup.events"]
+        {
+            fs::write(root.path().join(name), "").unwrap();
+        }
+        fs::write(root.path().join("memory.peak"), "4096\n").unwrap();
+        fs::write(root.path().join("memory.events"), "low 0\noom 1\noom_kill 3\noom_group_kill 1\n").unwrap();
+        let roles = Roles { memory: true, pids: true, cpu: true, freeze: true };
+        let folder = OwnedFd::from(fs::File::open(root.path()).unwrap());
+        let group = Group { folders: vec![Folder { version: Version::V2, roles, folder }] };
+        group.limit(128, 72).unwrap();
+        let read = |name: &str| fs::read_to_string(root.path().join(name)).unwrap();
+        assert_eq!(read("memory.max"), "134217728");
+        assert_eq!(read("memory.swap.max"), "0");
+        assert_eq!(read("memory.oom.group"), "1");
+        assert_eq!(read("cpu.weight"), "7");
+        assert_eq!(read("cpu.max"), "100000 100000");
+        let watched = group.watch().unwrap();
+        assert_eq!(watched.freeze_kind, FreezeKind::V2);
+        assert_eq!(number(watched.memory[0].as_fd()), 4096);
+        assert_eq!(kills_for_memory(watched.memory[1].as_fd()), 3);
+        assert!(watched.memory_event.is_none());
+        let hierarchy = Hierarchy { version: Version::V2, parent: root.path().to_owned(), roles };
+        let tops = Tops { folders: vec![(hierarchy, root.path().to_owned())] };
+        assert_eq!(paths(&tops, "e1"), [root.path().join("e1")]);
+    }
+}

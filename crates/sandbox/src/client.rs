@@ -1,0 +1,225 @@
+//! The server's end of the helper's socket.
+//!
+//! One task reads answers and hands them to whoever waits; one sends requests, so that a request can be made from anywhere, also
+//! from `drop`. When the last [`Client`] is dropped the socket is shut down, which ends the helper and everything it made.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::process::Child;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::sys::socket::{MsgFlags, Shutdown, shutdown};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+
+use crate::message::{Answer, FreezeKind, Request};
+use crate::packet::{Received, receive, send};
+use crate::spec::{Exit, SandboxError};
+
+/// What the server knows of an environment's end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct State {
+    pub(crate) exit: Option<Exit>,
+    pub(crate) peak_bytes: u64,
+    /// Nothing is left of it.
+    pub(crate) removed: bool,
+}
+
+/// What comes with a started environment.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) freeze_kind: FreezeKind,
+    pub(crate) freeze: Vec<OwnedFd>,
+    pub(crate) peak: Option<OwnedFd>,
+    pub(crate) output: OwnedFd,
+    pub(crate) listeners: Vec<OwnedFd>,
+}
+
+struct Entry {
+    name: String,
+    started: Option<oneshot::Sender<Result<Started, SandboxError>>>,
+    state: watch::Sender<State>,
+    _permit: OwnedSemaphorePermit,
+}
+
+type Entries = Arc<Mutex<HashMap<u64, Entry>>>;
+
+/// Sends requests and knows who waits for which answer.
+pub(crate) struct Client {
+    socket: Arc<AsyncFd<OwnedFd>>,
+    requests: mpsc::UnboundedSender<(Request, Option<OwnedFd>)>,
+    entries: Entries,
+    next: AtomicU64,
+    gone: watch::Receiver<bool>,
+}
+
+/// A started or failed attempt, and the state that follows it.
+pub(crate) type Pending = (oneshot::Receiver<Result<Started, SandboxError>>, watch::Receiver<State>);
+
+impl Client {
+    /// Takes over a socket on which the greeting is done. Needs a tokio runtime.
+    pub(crate) fn new(socket: OwnedFd, helper: Child) -> io::Result<Client> {
+        // SAFETY: an owned descriptor stays the same and open for as long as it is owned, here by the registration.
+        let socket = Arc::new(unsafe { AsyncFd::register(socket) }?);
+        // Bounded by what makes requests: at most a handful per environment.
+        let (requests, outgoing) = mpsc::unbounded_channel();
+        let (tell_gone, gone) = watch::channel(false);
+        let entries = Entries::default();
+        tokio::spawn(write(socket.clone(), outgoing));
+        tokio::spawn(read(socket.clone(), entries.clone(), helper, tell_gone));
+        Ok(Client { socket, requests, entries, next: AtomicU64::new(1), gone })
+    }
+
+    /// A number for a new environment, whose answers are awaited from now on.
+    pub(crate) fn expect(&self, name: &str, permit: OwnedSemaphorePermit) -> Result<(u64, Pending), SandboxError> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (started, is_started) = oneshot::channel();
+        let (state, states) = watch::channel(State::default());
+        let entry = Entry { name: name.to_owned(), started: Some(started), state, _permit: permit };
+        let mut entries = lock(&self.entries);
+        // Under the lock: the reader sets this before it drops what waits.
+        if *self.gone.borrow() {
+            return Err(SandboxError::HelperGone);
+        }
+        entries.insert(id, entry);
+        Ok((id, (is_started, states)))
+    }
+
+    /// Sends a request, soon. A helper that is gone is noticed by the answers.
+    pub(crate) fn request(&self, request: Request, descriptor: Option<OwnedFd>) {
+        let _ = self.requests.send((request, descriptor));
+    }
+
+    /// Waits until the helper process has ended.
+    pub(crate) async fn gone(&self) {
+        let _ = self.gone.clone().wait_for(|gone| *gone).await;
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = shutdown(self.socket.get_ref().as_raw_fd(), Shutdown::Both);
+    }
+}
+
+fn lock(entries: &Entries) -> std::sync::MutexGuard<'_, HashMap<u64, Entry>> {
+    entries.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn write(
+    socket: Arc<AsyncFd<OwnedFd>>,
+    mut outgoing: mpsc::UnboundedReceiver<(Request, Option<OwnedFd>)>,
+) {
+    while let Some((request, descriptor)) = outgoing.recv().await {
+        let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
+        loop {
+            let Ok(mut ready) = socket.writable().await else { return };
+            let result = ready.try_io(|socket| {
+                Ok(send(socket.as_fd(), &request, &descriptors, MsgFlags::MSG_DONTWAIT)?)
+            });
+            match result {
+                Ok(Ok(())) => break,
+                // The reader notices that the helper is gone; a request that is too large was refused before.
+                Ok(Err(_)) => break,
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+async fn read(
+    socket: Arc<AsyncFd<OwnedFd>>,
+    entries: Entries,
+    mut helper: Child,
+    gone: watch::Sender<bool>,
+) {
+    loop {
+        let Ok(mut ready) = socket.readable().await else { break };
+        let result = ready.try_io(|socket| match receive::<Answer>(socket.as_fd(), MsgFlags::MSG_DONTWAIT)? {
+            Received::Packet(answer, descriptors) => Ok(Some((answer, descriptors))),
+            Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
+            Received::Closed => Ok(None),
+        });
+        match result {
+            Ok(Ok(Some((answer, descriptors)))) => handle(&entries, answer, descriptors),
+            Ok(Ok(None)) => break,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the sandbox helper cannot be understood");
+                break;
+            }
+            Err(_) => {}
+        }
+    }
+    // Also on an error: the helper must not go on without anybody who listens.
+    let _ = shutdown(socket.get_ref().as_raw_fd(), Shutdown::Both);
+    let waited = tokio::task::spawn_blocking(move || helper.wait()).await;
+    tracing::debug!(status = ?waited, "the sandbox helper has ended");
+    let mut entries = lock(&entries);
+    gone.send_replace(true);
+    for (_, entry) in entries.drain() {
+        entry.state.send_modify(|state| {
+            state.exit.get_or_insert(Exit::Killed);
+            state.removed = true;
+        });
+        if let Some(started) = entry.started {
+            let _ = started.send(Err(SandboxError::HelperGone));
+        }
+    }
+}
+
+fn handle(entries: &Entries, answer: Answer, descriptors: Vec<OwnedFd>) {
+    let mut entries = lock(entries);
+    match answer {
+        Answer::Started { id, freeze, has_peak } => {
+            let Some(entry) = entries.get_mut(&id) else { return };
+            let Some(started) = entry.started.take() else { return };
+            let result = sort(freeze, has_peak, descriptors).ok_or_else(|| SandboxError::Failed {
+                name: entry.name.clone(),
+                step: "receive",
+                reason: "descriptors are missing".to_owned(),
+            });
+            // Nobody there any more: the guard of the dropped future has asked to kill it.
+            let _ = started.send(result);
+        }
+        Answer::Failed { id, step, reason } => {
+            let Some(mut entry) = entries.remove(&id) else { return };
+            entry.state.send_modify(|state| state.removed = true);
+            if let Some(started) = entry.started.take() {
+                let reason = format!("{reason} ({step})");
+                let _ = started.send(Err(SandboxError::Failed { name: entry.name, step: "start", reason }));
+            }
+        }
+        Answer::Exited { id, exit, peak_bytes } => {
+            if let Some(entry) = entries.get(&id) {
+                entry.state.send_modify(|state| {
+                    state.exit.get_or_insert(exit);
+                    state.peak_bytes = peak_bytes;
+                });
+            }
+        }
+        Answer::Removed { id } => {
+            if let Some(entry) = entries.remove(&id) {
+                entry.state.send_modify(|state| {
+                    state.exit.get_or_insert(Exit::Killed);
+                    state.removed = true;
+                });
+            }
+        }
+        Answer::Ready | Answer::Refused { .. } => {}
+    }
+}
+
+fn sort(freeze_kind: FreezeKind, has_peak: bool, descriptors: Vec<OwnedFd>) -> Option<Started> {
+    let mut descriptors = descriptors.into_iter();
+    let output = descriptors.next()?;
+    let count = match freeze_kind {
+        FreezeKind::V2 => 2,
+        FreezeKind::V1 => 1,
+        FreezeKind::None => 0,
+    };
+    let freeze: Vec<_> = descriptors.by_ref().take(count).collect();
+    let peak = if has_peak { Some(descriptors.next()?) } else { None };
+    (freeze.len() == count).then(|| Started { freeze_kind, freeze, peak, output, listeners: descriptors.collect() })
+}

@@ -1,0 +1,174 @@
+//! What this host can enforce, and what to do about the rest. Looks only; changes nothing.
+
+use std::fs;
+use std::path::Path;
+
+use crate::cgroup::prepare::lacking;
+use crate::cgroup::{Hierarchy, Version};
+use crate::disk::mkfs;
+use crate::helper::hierarchies;
+use crate::seccomp::Filters;
+
+/// How good a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As designed.
+    Good,
+    /// Works, but something that is not needed by default is missing or weaker.
+    Degraded,
+    /// Functions cannot run as designed until this is mended.
+    Missing,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// What was looked at.
+    pub name: &'static str,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found.
+    pub detail: String,
+    /// What to do; empty where nothing needs to be done.
+    pub advice: String,
+}
+
+/// Looks at everything that the sandbox needs.
+pub fn examine() -> Vec<Finding> {
+    let mut findings = vec![root(), kernel(), user_namespaces()];
+    findings.extend(control_groups());
+    findings.extend([seccomp(), tmp(), internet()]);
+    findings
+}
+
+fn finding(name: &'static str, good: bool, otherwise: Verdict, detail: String, advice: &str) -> Finding {
+    let verdict = if good { Verdict::Good } else { otherwise };
+    Finding { name, verdict, detail, advice: if good { String::new() } else { advice.to_owned() } }
+}
+
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+fn root() -> Finding {
+    let user = nix::unistd::geteuid();
+    let capabilities = read("/proc/self/status").unwrap_or_default();
+    let effective = capabilities
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    // The capabilities that the helper uses, by their numbers in <linux/capability.h>.
+    let needed: [(u8, &str); 9] = [
+        (0, "CAP_CHOWN"),
+        (1, "CAP_DAC_OVERRIDE"),
+        (5, "CAP_KILL"),
+        (6, "CAP_SETGID"),
+        (7, "CAP_SETUID"),
+        (8, "CAP_SETPCAP"),
+        (12, "CAP_NET_ADMIN"),
+        (19, "CAP_SYS_PTRACE"),
+        (21, "CAP_SYS_ADMIN"),
+    ];
+    let missing: Vec<_> =
+        needed.iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|(_, name)| *name).collect();
+    let detail = match (user.is_root(), missing.is_empty()) {
+        (false, _) => format!("this is user {user}"),
+        (true, true) => "root".to_owned(),
+        (true, false) => format!("root, but without {}", missing.join(", ")),
+    };
+    let advice = "run the server as root; in a container, with these capabilities (for Docker: --privileged)";
+    finding("privilege", user.is_root() && missing.is_empty(), Verdict::Missing, detail, advice)
+}
+
+fn kernel() -> Finding {
+    let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    // 5.12 brought mount_setattr, the newest call without which nothing works.
+    finding("kernel", version >= (5, 12), Verdict::Missing, format!("Linux {release}"), "Linux 5.12 or newer is needed")
+}
+
+fn user_namespaces() -> Finding {
+    let most = read("/proc/sys/user/max_user_namespaces").and_then(|text| text.parse::<u64>().ok());
+    let detail = most.map_or("not in this kernel".to_owned(), |most| format!("at most {most} at a time"));
+    let advice = "a kernel with user namespaces, and `sysctl user.max_user_namespaces` of at least a few thousand";
+    finding("user namespaces", most.unwrap_or(0) > 0, Verdict::Missing, detail, advice)
+}
+
+fn control_groups() -> Vec<Finding> {
+    let hierarchies = match hierarchies() {
+        Ok(hierarchies) => hierarchies,
+        Err(reason) => {
+            let advice = "mount /proc and the cgroup file systems";
+            return vec![finding("cgroups", false, Verdict::Missing, reason, advice)];
+        }
+    };
+    let lacking = lacking(&hierarchies);
+    let place = |wanted: fn(&Hierarchy) -> bool| {
+        hierarchies.iter().find(|hierarchy| wanted(hierarchy)).map_or("none".to_owned(), |hierarchy| {
+            let version = if hierarchy.version == Version::V2 { "v2" } else { "v1" };
+            format!("{version}, {}", hierarchy.parent.display())
+        })
+    };
+    let advice = "enable this controller: `cgroup_enable=` on the kernel's command line, or `Delegate=yes` for the service";
+    let all = [
+        ("memory limit", lacking.memory, place(|hierarchy| hierarchy.roles.memory)),
+        ("process limit", lacking.pids, place(|hierarchy| hierarchy.roles.pids)),
+        ("CPU share", lacking.cpu, place(|hierarchy| hierarchy.roles.cpu)),
+        ("freezer", lacking.freeze, place(|hierarchy| hierarchy.roles.freeze)),
+    ];
+    let mut findings: Vec<_> = all
+        .into_iter()
+        .map(|(name, lacks, detail)| finding(name, !lacks, Verdict::Missing, detail, advice))
+        .collect();
+    let writable = hierarchies.iter().all(|hierarchy| {
+        nix::unistd::access(&hierarchy.parent, nix::unistd::AccessFlags::W_OK).is_ok()
+    });
+    let detail = if writable { "our folders can be made" } else { "not writable for this user" }.to_owned();
+    let advice = "run as root, or (cgroup v2 only) as a systemd service with `Delegate=yes`";
+    findings.push(finding("cgroup folders", writable, Verdict::Missing, detail, advice));
+    findings
+}
+
+fn seccomp() -> Finding {
+    let actions = read("/proc/sys/kernel/seccomp/actions_avail");
+    let compiled = Filters::compile().map(drop);
+    let good = actions.as_ref().is_some_and(|actions| actions.contains("errno")) && compiled.is_ok();
+    let detail = match (actions, compiled) {
+        (_, Err(reason)) => reason,
+        (None, _) => "not in this kernel".to_owned(),
+        (Some(_), Ok(())) => "system call filters".to_owned(),
+    };
+    finding("seccomp", good, Verdict::Missing, detail, "a kernel with CONFIG_SECCOMP_FILTER, on x86-64 or arm64")
+}
+
+fn tmp() -> Finding {
+    let loops = Path::new("/dev/loop-control").exists();
+    let ext4 = read("/proc/filesystems").is_some_and(|text| text.lines().any(|line| line.ends_with("ext4")));
+    let program = mkfs();
+    let has = |there: bool| if there { "yes" } else { "no" };
+    let detail =
+        format!("loop devices: {}, ext4: {}, mkfs.ext4: {}", has(loops), has(ext4), has(program.is_some()));
+    let advice = "`modprobe loop ext4`, and install e2fsprogs; or choose the setting that keeps /tmp in the function's memory";
+    finding("/tmp on disk", loops && ext4 && program.is_some(), Verdict::Missing, detail, advice)
+}
+
+fn internet() -> Finding {
+    let detail = "functions reach the platform, not the internet".to_owned();
+    finding("internet access", false, Verdict::Degraded, detail, "not supported yet; nothing to do for isolated functions")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_finding_that_is_not_good_has_an_advice() {
+        let findings = examine();
+        assert!(findings.len() >= 9);
+        for finding in findings {
+            assert_eq!(finding.advice.is_empty(), finding.verdict == Verdict::Good, "{finding:?}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The helper's loop: waits for the server, the environments, their memory events and ended children.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::MsgFlags;
+
+use super::Context;
+use super::table::{Table, Watch};
+use crate::message::{Report, Request};
+use crate::packet::{Received, receive, send};
+use crate::system::reap;
+
+/// How long the end waits for what the kernel does not let go of; the next start removes it then.
+const CLOSING_TIME: Duration = Duration::from_secs(10);
+/// Between two tries to remove a cgroup whose last process has just been reaped, in milliseconds.
+const SWEEP_PAUSE_MS: u16 = 2;
+/// Events taken at once.
+const BATCH: usize = 64;
+
+// What an event is for: one of the first two, or a slot times two, plus one for its memory event.
+const SERVER: u64 = 0;
+const CHILDREN: u64 = 1;
+const SLOTS: u64 = 2;
+
+/// The loop and what it waits for.
+pub(crate) struct Events {
+    socket: OwnedFd,
+    children: SignalFd,
+    epoll: Epoll,
+    table: Table,
+    closing: Option<Instant>,
+}
+
+impl Events {
+    /// Prepares the loop.
+    pub(crate) fn new(socket: OwnedFd, context: Context) -> io::Result<Events> {
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
+        let children = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, SERVER))?;
+        epoll.add(children.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, CHILDREN))?;
+        Ok(Events { socket, children, epoll, table: Table::new(context), closing: None })
+    }
+
+    /// Runs until the server is gone and everything is removed.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        loop {
+            self.table.sweep();
+            self.flush()?;
+            if let Some(since) = self.closing {
+                if self.table.is_empty() || since.elapsed() > CLOSING_TIME {
+                    return Ok(());
+                }
+            } else {
+                self.table.refill();
+                self.flush()?;
+            }
+            let timeout = match (self.table.is_sweeping(), self.closing) {
+                (true, _) => EpollTimeout::from(SWEEP_PAUSE_MS),
+                (false, Some(_)) => EpollTimeout::from(100_u16),
+                (false, None) => EpollTimeout::NONE,
+            };
+            let mut events = [EpollEvent::empty(); BATCH];
+            let count = match self.epoll.wait(&mut events, timeout) {
+                Err(Errno::EINTR) => 0,
+                other => other?,
+            };
+            // Children last: what an environment said before it ended counts.
+            let mut children = false;
+            for event in &events[..count] {
+                match event.data() {
+                    SERVER => self.server()?,
+                    CHILDREN => children = true,
+                    data => {
+                        let (slot, memory) = (((data - SLOTS) / 2) as usize, (data - SLOTS) % 2 == 1);
+                        if memory { self.memory(slot) } else { self.environment(slot) }
+                    }
+                }
+                self.flush()?;
+            }
+            if children {
+                self.children();
+            }
+        }
+    }
+
+    /// Sends the answers and waits for the new descriptors.
+    fn flush(&mut self) -> io::Result<()> {
+        for watch in std::mem::take(&mut self.table.watches) {
+            let (slot, memory) = match watch {
+                Watch::Control(slot) => (slot, false),
+                Watch::Memory(slot) => (slot, true),
+            };
+            let file = if memory { self.table.memory_event(slot) } else { self.table.control(slot) };
+            if let Some(file) = file {
+                let data = SLOTS + 2 * slot as u64 + u64::from(memory);
+                self.epoll.add(file, EpollEvent::new(EpollFlags::EPOLLIN, data))?;
+            }
+        }
+        for (answer, descriptors) in std::mem::take(&mut self.table.answers) {
+            let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+            // A server that is gone is noticed on the next read.
+            let _ = send(self.socket.as_fd(), &answer, &borrowed, MsgFlags::empty());
+        }
+        Ok(())
+    }
+
+    fn server(&mut self) -> io::Result<()> {
+        if self.closing.is_some() {
+            return Ok(());
+        }
+        match receive::<Request>(self.socket.as_fd(), MsgFlags::MSG_DONTWAIT) {
+            Ok(Received::Packet(Request::Start(order), mut descriptors)) => {
+                self.table.start(order, descriptors.pop());
+            }
+            Ok(Received::Packet(Request::Terminate { id }, _)) => self.table.terminate(id),
+            Ok(Received::Packet(Request::Kill { id }, _)) => self.table.kill(id),
+            Ok(Received::Nothing) => {}
+            // The end, however it came; a server that talks nonsense is treated like a dead one.
+            Ok(Received::Packet(Request::Shutdown | Request::Hello(_), _) | Received::Closed) | Err(_) => {
+                self.closing = Some(Instant::now());
+                self.epoll.delete(&self.socket)?;
+                self.table.close();
+            }
+        }
+        Ok(())
+    }
+
+    fn environment(&mut self, slot: usize) {
+        loop {
+            let Some(control) = self.table.control(slot) else { return };
+            match receive::<Report>(control.as_fd(), MsgFlags::MSG_DONTWAIT) {
+                Ok(Received::Packet(report, descriptors)) => self.table.report(slot, report, descriptors),
+                Ok(Received::Nothing) => return,
+                Ok(Received::Closed) | Err(_) => return self.table.closed(slot),
+            }
+        }
+    }
+
+    fn memory(&mut self, slot: usize) {
+        if let Some(event) = self.table.memory_event(slot) {
+            let mut count = [0; 8];
+            if nix::unistd::read(event, &mut count).is_ok() {
+                self.table.memory_ran_out(slot);
+            }
+        }
+    }
+
+    fn children(&mut self) {
+        while let Ok(Some(_)) = self.children.read_signal() {}
+        while let Some((process, _)) = reap() {
+            self.table.reaped(process);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The state folder: who owns it, and what a dead owner left.
+//!
+//! `lock` is held by the helper for life: whoever gets it knows that no other helper lives on this folder. `cgroups` lists the
+//! folders that were made, so that they are found again even by a successor that runs somewhere else in the hierarchy. Mounts,
+//! loop devices and network interfaces need no record: they vanish with the last process of their namespace.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::cgroup::Hierarchy;
+use crate::cgroup::prepare::{pause, remove_tree, top};
+
+/// How long a predecessor that is still cleaning up is waited for.
+const LOCK_TIME: Duration = Duration::from_secs(10);
+
+/// The state folder, locked.
+pub(crate) struct State {
+    record: PathBuf,
+    mark: u64,
+    folders: Vec<PathBuf>,
+    _lock: Flock<fs::File>,
+}
+
+impl State {
+    /// Makes the folder if need be and locks it.
+    pub(crate) fn open(folder: &Path) -> Result<State, String> {
+        let named = |error: &io::Error| format!("{}: {error}", folder.display());
+        fs::create_dir_all(folder).map_err(|error| named(&error))?;
+        fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .map_err(|error| named(&error))?;
+        let lock = lock(&folder.join("lock")).map_err(|error| named(&error))?;
+        let status = fs::metadata(folder).map_err(|error| named(&error))?;
+        let path = fs::canonicalize(folder).map_err(|error| named(&error))?;
+        let identity = format!("{}:{}:{}", path.display(), status.dev(), status.ino());
+        Ok(State { record: folder.join("cgroups"), mark: fnv(identity.as_bytes()), folders: Vec::new(), _lock: lock })
+    }
+
+    /// A number that another state folder does not have.
+    pub(crate) fn mark(&self) -> u64 {
+        self.mark
+    }
+
+    /// The mark as part of a name.
+    pub(crate) fn mark_text(&self) -> String {
+        format!("{:012x}", self.mark & 0xffff_ffff_ffff)
+    }
+
+    /// Removes what a predecessor left, and records what will be made now.
+    pub(crate) fn take_over(&mut self, hierarchies: &[Hierarchy]) -> Result<(), String> {
+        let mark = self.mark_text();
+        self.folders = hierarchies.iter().map(|hierarchy| top(hierarchy, &mark)).collect();
+        let recorded = fs::read_to_string(&self.record).unwrap_or_default();
+        let name = format!("freehold-{mark}");
+        // A record that somebody changed must not make us remove anything else.
+        let recorded = recorded.lines().map(PathBuf::from).filter(|path| path.ends_with(&name));
+        for stale in recorded.chain(self.folders.iter().cloned()) {
+            remove_tree(&stale).map_err(|error| format!("cannot remove what an earlier server left: {error}"))?;
+        }
+        let text: String = self.folders.iter().map(|folder| format!("{}\n", folder.display())).collect();
+        fs::write(&self.record, text).map_err(|error| format!("{}: {error}", self.record.display()))
+    }
+
+    /// Removes the folders and the record. Whatever fails is left to the next start.
+    pub(crate) fn finish(self) {
+        let mut clean = true;
+        for folder in &self.folders {
+            if let Err(error) = remove_tree(folder) {
+                eprintln!("sandbox helper: {error}");
+                clean = false;
+            }
+        }
+        if clean {
+            let _ = fs::remove_file(&self.record);
+        }
+    }
+}
+
+fn lock(path: &Path) -> io::Result<Flock<fs::File>> {
+    let deadline = Instant::now() + LOCK_TIME;
+    let mut file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((again, nix::errno::Errno::EAGAIN)) if Instant::now() < deadline => {
+                file = again;
+                pause();
+            }
+            Err((_, nix::errno::Errno::EAGAIN)) => {
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, "another server uses this folder"));
+            }
+            Err((_, error)) => return Err(error.into()),
+        }
+    }
+}
+
+/// FNV-1a: the same on every build, unlike the standard library's hash.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

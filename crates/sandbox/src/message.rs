@@ -1,0 +1,118 @@
+//! What server, helper and inits say to each other.
+//!
+//! ```text
+//! server            helper                     maker, init
+//!   Hello    ----->
+//!            <-----   Ready | Refused
+//!   Start    ----->   (a blank) -- Start ----->
+//!            <-----   Started <--- Started ----
+//!   Terminate ---->            -- Terminate -->  SIGTERM to the program
+//!            <-----   Exited  <--- Exited -----
+//!   Kill     ----->   SIGKILL
+//!            <-----   Removed
+//! ```
+//!
+//! Every answer names the request's `id`, which the server chooses. Descriptors travel beside the packet, in the order that the
+//! variant's text gives. Knows nothing of how any of it is done.
+
+use std::net::SocketAddrV4;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::options::Options;
+use crate::spec::{Exit, Mount, Network};
+
+/// From the server to the helper.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// The first packet.
+    Hello(Options),
+    /// Make an environment. Descriptor: the files' content, one after the other (only if there are files).
+    Start(Box<Order>),
+    /// Send SIGTERM to the program.
+    Terminate { id: u64 },
+    /// End it and remove it.
+    Kill { id: u64 },
+    /// End all, remove all, exit.
+    Shutdown,
+}
+
+/// From the helper to the server.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// The first blank environment stands: everything that is configured works here.
+    Ready,
+    /// This host cannot do what is configured.
+    Refused { reason: String },
+    /// The program runs. Descriptors: output, then freeze, then freeze events if `has_events`, then peak if `has_peak`,
+    /// then the listeners.
+    Started { id: u64, freeze: FreezeKind, has_peak: bool },
+    /// Nothing was started, and nothing is left of the attempt.
+    Failed { id: u64, step: String, reason: String },
+    /// The program ended.
+    Exited { id: u64, exit: Exit, peak_bytes: u64 },
+    /// Nothing is left of it.
+    Removed { id: u64 },
+}
+
+/// How the server freezes an environment through the descriptors that it got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum FreezeKind {
+    /// `cgroup.freeze` and `cgroup.events`.
+    V2,
+    /// `freezer.state`.
+    V1,
+    /// The host has no freezer.
+    None,
+}
+
+/// One file of the root; its content lies in the descriptor that comes with the order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct FileEntry {
+    pub(crate) path: PathBuf,
+    pub(crate) length: usize,
+    pub(crate) executable: bool,
+}
+
+/// A [`crate::spec::Spec`] as it travels.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) files: Vec<FileEntry>,
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) variables: Vec<(String, String)>,
+    pub(crate) working_directory: PathBuf,
+    pub(crate) memory_mib: u32,
+    pub(crate) tmp_mib: u32,
+    pub(crate) cpu_millis: u32,
+    pub(crate) network: Network,
+    pub(crate) listeners: Vec<SocketAddrV4>,
+}
+
+/// From the helper to an init.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Command {
+    /// Become this environment. Descriptors: the mounts in order, then the files' content if there are files.
+    Start(Box<Order>),
+    /// Send SIGTERM to the program.
+    Terminate,
+}
+
+/// From a maker or an init to the helper.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// The maker has cloned the init, which has this process id for the helper.
+    Cloned { init: i32 },
+    /// The blank is complete. Descriptors: see [`crate::cgroup::Handles`].
+    Blank(crate::cgroup::HandleKinds),
+    /// The program runs. Descriptors: output, then the listeners.
+    Started,
+    /// A step failed; the sender exits.
+    Failed { step: String, reason: String },
+    /// The program ended.
+    Exited(Exit),
+}

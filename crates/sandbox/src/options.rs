@@ -1,0 +1,104 @@
+//! How a sandbox is configured, and the limits that hold for every environment.
+//!
+//! The limits that AWS documents (processes, descriptors) are constants here; what a host's owner decides is a field.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::Network;
+
+/// Processes and threads of one environment (AWS: 1,024).
+pub const PROCESSES_MAX: u32 = 1024;
+/// Open descriptors of one process of an environment (AWS: 1,024).
+pub const DESCRIPTORS_MAX: u64 = 1024;
+/// Size of `/dev/shm`, in MiB. Its pages count as the function's memory. AWS has none; Python's `multiprocessing` wants one.
+pub const SHARED_MEMORY_MIB: u32 = 64;
+/// Size of the private root that carries the mount points and [`crate::spec::Spec::files`], in MiB. Read-only once the
+/// program runs.
+pub const ROOT_MIB: u32 = 32;
+/// Mounts of one environment; each is a descriptor in one message, of which the kernel takes 253.
+pub const MOUNTS_MAX: usize = 64;
+/// Files of one environment.
+pub const FILES_MAX: usize = 64;
+/// Content of all files of one environment, in bytes: bootstraps are some tens of KiB.
+pub const FILES_BYTES_MAX: usize = 8 << 20;
+/// Listeners of one environment.
+pub const LISTENERS_MAX: usize = 8;
+/// A request without its files, in bytes: variables are at most 4 KiB, paths at most 4 KiB each. Below the kernel's default
+/// for one packet (212,992 bytes).
+pub const REQUEST_BYTES_MAX: usize = 160 << 10;
+/// Environments beside each other on one host, unless configured otherwise.
+pub const ENVIRONMENTS_DEFAULT: usize = 1000;
+/// Environments beside each other that can be configured: their user ids come out of a range of this size.
+pub const ENVIRONMENTS_MAX: usize = 4000;
+/// Blank environments kept ready, unless configured otherwise: two cover a request that arrives while one is being made.
+pub const POOL_DEFAULT: usize = 2;
+/// The size of `/tmp` for which blanks are kept ready, in MiB (AWS's default).
+pub const TMP_DEFAULT_MIB: u32 = 512;
+
+/// Where the pages of an environment's `/tmp` live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TmpBacking {
+    /// A file system of the exact size, in a nameless sparse file in the state folder. What a function writes there is page
+    /// cache, which the kernel writes out rather than count it as used memory. Needs loop devices and `mkfs.ext4`.
+    Disk,
+    /// A tmpfs. What a function writes there counts as its memory: unlike AWS. For hosts without loop devices.
+    Memory,
+}
+
+/// How environments reach the internet, where [`Options::network`] allows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Internet {
+    /// The addresses of the environments: each takes two out of this /16 (default 100.64.0.0, of the shared range of RFC 6598).
+    pub range: Ipv4Addr,
+    /// The name servers that `/etc/resolv.conf` names.
+    pub resolvers: Vec<Ipv4Addr>,
+    /// Whether private ranges (RFC 1918, RFC 6598) may be reached through the host's routes.
+    pub allow_private: bool,
+}
+
+impl Default for Internet {
+    fn default() -> Self {
+        Internet {
+            range: Ipv4Addr::new(100, 64, 0, 0),
+            resolvers: vec![Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(8, 8, 8, 8)],
+            allow_private: false,
+        }
+    }
+}
+
+/// How a sandbox is configured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Options {
+    /// A folder of this sandbox alone: its lock, its record of cgroups, the space behind `/tmp`. Made if missing.
+    pub state_dir: PathBuf,
+    /// The most that an environment may reach; a [`crate::spec::Spec`] that asks for more is refused.
+    pub network: Network,
+    /// Settings of [`Network::Internet`].
+    pub internet: Internet,
+    /// Run functions even where no cgroup can limit their memory.
+    pub allow_without_memory_limit: bool,
+    /// Where `/tmp` lives.
+    pub tmp_backing: TmpBacking,
+    /// Environments beside each other; one more is refused.
+    pub max_environments: usize,
+    /// Blank environments kept ready.
+    pub pool: usize,
+}
+
+impl Options {
+    /// The defaults, with this state folder: no network, `/tmp` on disk, nothing weaker than designed.
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Options {
+            state_dir: state_dir.into(),
+            network: Network::Isolated,
+            internet: Internet::default(),
+            allow_without_memory_limit: false,
+            tmp_backing: TmpBacking::Disk,
+            max_environments: ENVIRONMENTS_DEFAULT,
+            pool: POOL_DEFAULT,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Runs the tests one after the other, and what they share.
+
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use freehold_sandbox::spec::{Channels, Environment, Exit, Network, Sandbox, Spec};
+use freehold_sandbox::{NamespaceSandbox, Options};
+use tokio::io::AsyncReadExt;
+
+/// How long anything may take before it counts as stuck.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+type Test = fn() -> Pin<Box<dyn Future<Output = ()>>>;
+
+/// A test's name and body.
+pub type Case = (&'static str, Test);
+
+/// Writes a list of cases from async functions.
+#[macro_export]
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        pub const TESTS: &[$crate::harness::Case] = &[$((stringify!($name), || Box::pin($name()))),*];
+    };
+}
+
+/// Runs those whose name contains one of the filters; gives the exit status.
+pub fn run(tests: &[Case], arguments: &[String]) -> i32 {
+    if arguments.iter().any(|argument| argument == "--list") {
+        tests.iter().for_each(|(name, _)| println!("{name}: test"));
+        return 0;
+    }
+    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let chosen: Vec<_> = tests
+        .iter()
+        .filter(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())))
+        .collect();
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped {} tests, which need root:", chosen.len());
+        chosen.iter().for_each(|(name, _)| println!("  {name}"));
+        return 0;
+    }
+    let mut failed = Vec::new();
+    for (name, test) in &chosen {
+        let since = Instant::now();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            runtime.block_on(async { tokio::time::timeout(PATIENCE * 3, test()).await.expect("stuck") });
+        }));
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        let word = if outcome.is_ok() { "ok" } else { "FAILED" };
+        println!("test {name} ... {word} ({} ms)", since.elapsed().as_millis());
+        if outcome.is_err() {
+            failed.push(*name);
+        }
+    }
+    println!("\n{} passed, {} failed {}", chosen.len() - failed.len(), failed.len(), failed.join(", "));
+    i32::from(!failed.is_empty())
+}
+
+/// A sandbox with a state folder of its own.
+pub struct Host {
+    pub sandbox: Arc<NamespaceSandbox>,
+    pub folder: tempfile::TempDir,
+}
+
+impl Host {
+    pub fn start() -> Host {
+        Host::with(|_| {})
+    }
+
+    pub fn with(change: impl FnOnce(&mut Options)) -> Host {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = Options::new(folder.path().join("sandbox"));
+        change(&mut options);
+        Host { sandbox: NamespaceSandbox::start(options).unwrap(), folder }
+    }
+
+    pub async fn run(&self, spec: Spec) -> Running {
+        let (environment, channels) = self.sandbox.start(spec).await.unwrap();
+        Running::new(environment, channels)
+    }
+
+    /// Runs a shell script to its end; gives how it ended and what it wrote.
+    pub async fn shell(&self, script: &str) -> (Exit, String) {
+        self.run(shell(script)).await.finish().await
+    }
+
+    /// Ends everything.
+    pub async fn end(self) {
+        self.sandbox.shutdown().await;
+    }
+}
+
+/// A running environment and its output.
+pub struct Running {
+    pub environment: Arc<dyn Environment>,
+    pub output: tokio::net::unix::pipe::Receiver,
+    pub listeners: Vec<OwnedFd>,
+}
+
+impl Running {
+    fn new(environment: Arc<dyn Environment>, channels: Channels) -> Running {
+        let output = tokio::net::unix::pipe::Receiver::from_owned_fd(channels.output).unwrap();
+        Running { environment, output, listeners: channels.listeners }
+    }
+
+    /// Waits for the end.
+    pub async fn finish(mut self) -> (Exit, String) {
+        let mut text = Vec::new();
+        let exit = tokio::time::timeout(PATIENCE, async {
+            self.output.read_to_end(&mut text).await.unwrap();
+            self.environment.exited().await
+        });
+        let exit = exit.await.expect("the program did not end");
+        (exit, String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Waits until the output contains `text`; gives all of it so far.
+    pub async fn wait_for(&mut self, text: &str) -> String {
+        let mut seen = Vec::new();
+        tokio::time::timeout(PATIENCE, async {
+            while !String::from_utf8_lossy(&seen).contains(text) {
+                let mut buffer = [0; 4096];
+                let length = self.output.read(&mut buffer).await.unwrap();
+                assert!(length > 0, "the output ended without {text:?}: {}", String::from_utf8_lossy(&seen));
+                seen.extend_from_slice(&buffer[..length]);
+            }
+        })
+        .await
+        .unwrap_or_else(|_| panic!("no {text:?} in {}", String::from_utf8_lossy(&seen)));
+        String::from_utf8_lossy(&seen).into_owned()
+    }
+}
+
+/// Waits for a condition.
+pub async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what} did not come true");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// A program with the usual limits.
+pub fn program(program: &str, arguments: &[&str]) -> Spec {
+    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    Spec {
+        name: format!("test-{}", NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed)),
+        mounts: vec![],
+        files: vec![],
+        program: program.into(),
+        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+        variables: vec![("PATH".to_owned(), "/usr/bin:/bin:/usr/sbin".to_owned())],
+        working_directory: PathBuf::from("/"),
+        memory_mib: 128,
+        tmp_mib: 512,
+        cpu_millis: 72,
+        network: Network::Isolated,
+        listeners: vec![],
+    }
+}
+
+/// A shell script.
+pub fn shell(script: &str) -> Spec {
+    program("/bin/sh", &["-c", script])
+}
+
+/// A Python script; isolated, so that nothing of the environment is imported.
+pub fn python(script: &str) -> Spec {
+    program("/usr/bin/python3", &["-I", "-c", script])
+}

@@ -1,0 +1,26 @@
+//! What an environment does and cannot do, on the real kernel, as root.
+//!
+//! - [`running`]: programs run, speak, end, freeze, are stopped
+//! - [`limits`]: memory, processes, `/tmp`
+//! - [`walls`]: what is seen and allowed from inside
+//! - [`orphans`]: nothing survives the server, however it ends
+//!
+//! Has a main of its own, because the sandbox re-executes the program that uses it as its helper, and because the orphan tests
+//! need a server process to kill. Without root every test is skipped, counted and named.
+
+mod harness;
+mod limits;
+mod orphans;
+mod running;
+mod walls;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    match arguments.get(1).map(String::as_str) {
+        Some(freehold_sandbox::HELPER_ARGUMENT) => freehold_sandbox::helper_main(arguments),
+        Some(orphans::SERVER_ARGUMENT) => orphans::server(&arguments[2..]),
+        _ => {}
+    }
+    let tests = [running::TESTS, limits::TESTS, walls::TESTS, orphans::TESTS].concat();
+    std::process::exit(harness::run(&tests, &arguments[1..]));
+}
