@@ -164,3 +164,9 @@ def capabilities(process):
     """The effective capabilities of a process, as a number."""
     match = re.search(rb"CapEff:\s+([0-9a-f]+)", read(f"/proc/{process}/status"))
     return int(match.group(1), 16) if match else 0
+
+
+def namespaces_of_others(processes_apart):
+    """Every namespace that some process other than these is in."""
+    apart = set(processes_apart)
+    return {inode for each in processes() if each not in apart for inode in namespaces(each).values()}

@@ -1,0 +1,44 @@
+"""A thread in a network namespace of its own: what it starts and connects sees that namespace, the rest of us does not."""
+
+import ctypes
+import queue
+import subprocess
+import threading
+
+CLONE_NEWNET = 0x4000_0000
+
+
+class NamespaceThread:
+    """Runs functions, one after another, in a thread whose network is empty but for loopback and `addresses` on it."""
+
+    def __init__(self, addresses=()):
+        self._jobs, self._results = queue.Queue(), queue.Queue()
+        threading.Thread(target=self._run, daemon=True).start()
+        self.call(self._enter, addresses)
+
+    def _enter(self, addresses):
+        if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "unshare")
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        for address in addresses:
+            subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
+
+    def _run(self):
+        while job := self._jobs.get():
+            function, arguments = job
+            try:
+                self._results.put((function(*arguments), None))
+            except BaseException as problem:
+                self._results.put((None, problem))
+
+    def call(self, function, *arguments):
+        """Runs `function` there: its value, or its exception."""
+        self._jobs.put((function, arguments))
+        value, problem = self._results.get()
+        if problem:
+            raise problem
+        return value
+
+    def close(self):
+        """Ends the thread."""
+        self._jobs.put(None)
