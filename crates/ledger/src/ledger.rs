@@ -13,9 +13,9 @@ use crate::segment::{self, ActiveSegment};
 
 /// Size at which a segment is sealed, in bytes. Small enough that one transaction takes all functions of a segment: a
 /// record is over 200 bytes, and a transaction writes up to 10,000 keys.
-pub(crate) const SEGMENT_BYTES: u64 = 1 << 20;
+const SEGMENT_BYTES: u64 = 1 << 20;
 /// Size of all segments together, in bytes, at which appends are refused: about a million records.
-pub(crate) const BACKLOG_BYTES: u64 = 256 << 20;
+const BACKLOG_BYTES: u64 = 256 << 20;
 /// How often what was appended is synced: what a loss of power can cost.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// How many syncs go by between two folds, if nothing was sealed by size before.
@@ -71,10 +71,18 @@ pub(crate) struct Inner {
     /// Tells this ledger's segments from those of other ledgers that are folded into the same store.
     pub(crate) name: String,
     pub(crate) store: Store,
+    limits: Limits,
     segments: Mutex<Segments>,
     /// One fold at a time.
     pub(crate) folding: tokio::sync::Mutex<()>,
     _lock: File,
+}
+
+/// How large segments grow, in bytes; smaller in tests.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    segment: u64,
+    backlog: u64,
 }
 
 #[derive(Debug)]
@@ -90,6 +98,10 @@ struct Segments {
 impl Ledger {
     /// Opens the ledger in `folder` (made if it isn't there) and folds what an earlier process left.
     pub async fn open(folder: &Path, store: Store) -> Result<Self, LedgerError> {
+        Self::open_with(folder, store, Limits { segment: SEGMENT_BYTES, backlog: BACKLOG_BYTES }).await
+    }
+
+    async fn open_with(folder: &Path, store: Store, limits: Limits) -> Result<Self, LedgerError> {
         fs::create_dir_all(folder).map_err(|error| LedgerError::io("make the folder", folder, error))?;
         let lock = lock(folder)?;
         let name = read_or_make_name(folder)?;
@@ -103,7 +115,7 @@ impl Ledger {
             fold_soon: false,
         });
         let folding = tokio::sync::Mutex::default();
-        let inner = Inner { folder: folder.to_owned(), name, store, segments, folding, _lock: lock };
+        let inner = Inner { folder: folder.to_owned(), name, store, limits, segments, folding, _lock: lock };
         let ledger = Self(Arc::new(inner));
         ledger.fold().await?;
         Ok(ledger)
@@ -116,10 +128,10 @@ impl Ledger {
         let mut segments = self.segments();
         let active_bytes = segments.active.as_ref().map_or(0, |active| active.bytes);
         let bytes = segments.sealed_bytes + active_bytes + line.len() as u64;
-        if bytes > BACKLOG_BYTES {
-            return Err(LedgerError::Full { bytes });
+        if bytes > self.0.limits.backlog {
+            return Err(LedgerError::Full { bytes, limit: self.0.limits.backlog });
         }
-        if active_bytes > 0 && active_bytes + line.len() as u64 > SEGMENT_BYTES {
+        if active_bytes > 0 && active_bytes + line.len() as u64 > self.0.limits.segment {
             segments.seal();
             segments.fold_soon = true;
         }
@@ -260,5 +272,43 @@ pub(crate) async fn blocking<T: Send + 'static>(
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(StoreError::Closed.into()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freehold_base::id::RequestId;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn segments_are_sealed_by_size_and_the_disk_is_not_filled() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open("memory:").await.unwrap();
+        let limits = Limits { segment: 1_000, backlog: 5_000 };
+        let ledger = Ledger::open_with(home.path(), store, limits).await.unwrap();
+        let record = UsageRecord {
+            request_id: RequestId::random(),
+            function_arn: "arn:aws:lambda:us-east-1:000000000000:function:hello".to_owned(),
+            version: "7".to_owned(),
+            at_ms: 1,
+            duration_us: 1,
+            billed_ms: 1,
+            init_us: Some(9),
+            memory_mib: 128,
+            max_memory_mib: 1,
+            failed: false,
+        };
+        for round in 1..=3 {
+            let taken = (0..100).take_while(|_| ledger.append(&record).is_ok()).count() as u64;
+            assert!((10..50).contains(&taken), "{taken}");
+            assert!(matches!(ledger.append(&record), Err(LedgerError::Full { limit: 5_000, .. })));
+            let segments = segment::list(home.path()).unwrap();
+            assert!(segments.len() >= 5 && segments.iter().all(|&(_, bytes)| bytes <= 1_000), "{segments:?}");
+            assert!(ledger.segments().fold_soon);
+            ledger.fold().await.unwrap();
+            let totals = ledger.totals(&record.function_arn).await.unwrap();
+            assert_eq!(totals.invocations, round * taken);
+        }
     }
 }

@@ -184,3 +184,81 @@ impl BackendSnapshot for FjallSnapshot {
         Ok(page.entries)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Several pages, none of them zero, so that a lost page shows.
+    fn content(number: u8) -> Bytes {
+        Bytes::from(vec![number; 20_000])
+    }
+
+    fn open(home: &Path) -> Result<Fjall, StoreError> {
+        Fjall::open(Folder::open(home).unwrap())
+    }
+
+    fn write(fjall: &Fjall, number: u8) {
+        let keys = ["left", "right"].map(|half| Key::new([&[number], half.as_bytes()].concat()));
+        fjall.apply(keys.into_iter().map(|key| (key, Some(content(number)))).collect()).unwrap();
+    }
+
+    /// How many of a batch's two entries are there, whole.
+    fn found(fjall: &Fjall, number: u8) -> usize {
+        let entries = fjall
+            .snapshot()
+            .scan(&KeyRange::prefix(&Key::new(vec![number])), Direction::Forward, 10)
+            .unwrap();
+        assert!(entries.iter().all(|(_, value)| *value == content(number)));
+        entries.len()
+    }
+
+    /// Writes batches 1 to 3, then loses the page in the middle of batch `lost`, as a loss of power does.
+    fn lose_a_page(home: &Path, lost: u8) -> Result<Fjall, StoreError> {
+        let fjall = open(home).unwrap();
+        (1..=3).for_each(|number| write(&fjall, number));
+        let engine = fjall.0._folder.engine();
+        drop(fjall);
+        let journal = newest_journal(&engine).unwrap().unwrap();
+        let bytes = fs::read(&journal).unwrap();
+        let start = bytes.windows(64).position(|window| window == [lost; 64]).unwrap() as u64;
+        let file = OpenOptions::new().write(true).open(&journal).unwrap();
+        file.write_all_at(&[0; 4_096], start.next_multiple_of(4_096)).unwrap();
+        let result = open(home);
+        if result.is_err() {
+            let left = fs::read(&journal).unwrap();
+            assert_eq!(
+                left.iter().filter(|&&byte| byte == 3).count(),
+                bytes.iter().filter(|&&byte| byte == 3).count()
+            );
+        }
+        result
+    }
+
+    #[test]
+    fn a_batch_torn_by_a_loss_of_power_is_dropped_whole() {
+        let home = tempfile::tempdir().unwrap();
+        let fjall = lose_a_page(home.path(), 3).unwrap();
+        assert!(
+            fs::read_dir(home.path().join("engine")).unwrap().any(|entry| entry
+                .unwrap()
+                .path()
+                .extension()
+                .is_some_and(|end| end == "torn")),
+            "fjall alone now copes: the repair can go"
+        );
+        assert_eq!([1, 2, 3].map(|number| found(&fjall, number)), [2, 2, 0]);
+        write(&fjall, 4);
+        drop(fjall);
+        let fjall = open(home.path()).unwrap();
+        assert_eq!([1, 2, 3, 4].map(|number| found(&fjall, number)), [2, 2, 0, 2]);
+    }
+
+    #[test]
+    fn damage_before_the_last_batch_is_an_error_and_changes_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let error = lose_a_page(home.path(), 2).map(drop).unwrap_err();
+        assert!(matches!(error, StoreError::Engine { .. }), "{error}");
+        open(home.path()).map(drop).unwrap_err();
+    }
+}

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::recent::RecentCommits;
-use super::{Backend, Shared};
+use super::{Backend, PANICKED, Shared};
 use crate::error::StoreError;
 use crate::limits::{COMMIT_QUEUE, GROUP_BYTES, RECENT_KEYS};
 use crate::transaction::{ReadSet, Writes};
@@ -43,8 +43,7 @@ pub(super) fn start<B: Backend>(
             }
         }));
         if ended.is_err() {
-            // Poisoned before the unanswered requests are dropped, so that their callers learn why.
-            shared.poison("the committer thread panicked");
+            shared.poison(PANICKED);
         }
     };
     let thread = std::thread::Builder::new().name("store-committer".to_owned());

@@ -20,6 +20,8 @@
 
 mod committer;
 mod recent;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -35,6 +37,9 @@ use crate::key::{Direction, Key, KeyRange};
 use crate::limits::{COMMIT_QUEUE, SCAN_INLINE_ENTRIES};
 use crate::transaction::{ReadSet, Writes};
 use crate::watch::{Hub, Watch};
+
+/// Why a store whose committer panicked is poisoned.
+const PANICKED: &str = "the committer thread panicked";
 
 /// Keeps sorted keys. Clones are the same backend. `apply` is only ever called by one thread.
 pub(crate) trait Backend: Clone + Send + Sync + 'static {
@@ -167,7 +172,11 @@ impl<B: Backend> Engine for LocalEngine<B> {
         let (answer, answered) = oneshot::channel();
         let request = Request { since: view.since, reads, writes, answer };
         self.sender()?.send(request).await.map_err(|_| self.gone())?;
-        answered.await.unwrap_or_else(|_| Err(self.gone()))
+        answered.await.unwrap_or_else(|_| {
+            // The committer answers all that it takes, also when the store closes, unless it panicked.
+            self.shared.poison(PANICKED);
+            Err(self.gone())
+        })
     }
 
     fn watch(&self, prefix: Key) -> Watch {

@@ -1,0 +1,68 @@
+//! The conformance suite: knows the store's promises and no engine.
+
+pub(crate) mod basics;
+pub(crate) mod blobs;
+pub(crate) mod conflicts;
+pub(crate) mod effects;
+pub(crate) mod model;
+
+use freehold_store::{Key, KeyRange, Part, Store, StoreError, Transaction, keyspace};
+
+/// An engine under test, with a place of its own.
+pub(crate) struct Target {
+    url: String,
+    /// Whether what was written is there after reopening.
+    pub(crate) keeps: bool,
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Target {
+    pub(crate) fn folder() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { url: format!("file:{}/data", folder.path().display()), keeps: true, _folder: Some(folder) }
+    }
+
+    pub(crate) fn memory() -> Self {
+        Self { url: "memory:".to_owned(), keeps: false, _folder: None }
+    }
+
+    pub(crate) async fn open(&self) -> Store {
+        Store::open(&self.url).await.unwrap()
+    }
+}
+
+pub(crate) fn key(name: &str) -> Key {
+    keyspace::TESTS.key(&[Part::Text(name)])
+}
+
+pub(crate) fn all() -> KeyRange {
+    KeyRange::prefix(&keyspace::TESTS.key(&[]))
+}
+
+/// Writes keys and their values in one transaction.
+pub(crate) async fn put(store: &Store, entries: &[(&str, &str)]) {
+    let write = store.transact(|tx| async move {
+        for (name, value) in entries {
+            tx.put(key(name), value.as_bytes().to_vec());
+        }
+        Ok::<_, StoreError>(())
+    });
+    write.await.unwrap();
+}
+
+/// The value of a key, as text.
+pub(crate) async fn get(store: &Store, name: &str) -> Option<String> {
+    use freehold_store::Read;
+    let value = store.snapshot().await.unwrap().get(&key(name)).await.unwrap();
+    value.map(|value| String::from_utf8(value.to_vec()).unwrap())
+}
+
+/// The value of a key as a number, 0 where there is none.
+pub(crate) async fn number(tx: &Transaction, key: &Key) -> Result<u64, StoreError> {
+    let value = tx.get(key).await?;
+    Ok(value.map_or(0, |value| u64::from_be_bytes(value.as_ref().try_into().unwrap())))
+}
+
+pub(crate) fn put_number(tx: &Transaction, key: Key, number: u64) {
+    tx.put(key, number.to_be_bytes().to_vec());
+}
