@@ -18,7 +18,7 @@ pub const TIMEOUT_DEFAULT_SECONDS: u32 = 3;
 pub const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Request and response of a synchronous invocation, in bytes.
 pub const SYNC_PAYLOAD_BYTES: usize = 6_291_456;
-/// Length of the base64-decoded client context, in bytes.
+/// Length of the client context as it is sent, in base64, in bytes.
 pub const CLIENT_CONTEXT_BYTES: usize = 3_583;
 /// How much of the log `LogType=Tail` returns, in bytes.
 pub const LOG_TAIL_BYTES: usize = 4_096;

@@ -1,2 +1,111 @@
-//! To be written.
+//! AWS Lambda: its operations, its records, its rules.
+//!
+//! ```text
+//! gateway --Call--> operations --+--> model      shapes, constraints, what is refused
+//!                                +--> records    what is stored, one transaction per change
+//!                                +--> code       zips as blobs, unpacked into read-only folders
+//!                                +--> functions  definitions in memory, kept true by the store's watch
+//!                                +--> invoker    the executor
+//! ```
+//!
+//! - [`operations`]: one file per operation, and the table by which the gateway knows them
+//! - [`model`], [`names`], [`settings`]: from a request to what is meant and stored
+//! - [`package`]: checks and unpacks deployment packages
+//! - [`error`]: why an operation failed, in AWS's codes and words
+//!
+//! The crate knows neither HTTP connections nor signatures (the gateway has seen to both), nor how an environment is made.
+//! Functions belong to the caller's account and to the region that the request was signed for.
 #![forbid(unsafe_code)]
+
+mod code;
+pub mod error;
+mod functions;
+mod invoker;
+mod model;
+mod names;
+mod operations;
+pub mod package;
+mod records;
+mod settings;
+mod updates;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use freehold_base::clock::SharedClock;
+use freehold_runtimes::catalog::Catalog;
+use freehold_store::Store;
+use freehold_wire::error::ApiError;
+use freehold_wire::service::{Call, Definition, Reply, Service};
+
+use crate::code::CodeStore;
+use crate::error::LambdaError;
+use crate::functions::Functions;
+pub use crate::invoker::Invoker;
+use crate::updates::Updates;
+
+/// What Lambda is made of.
+pub struct Options {
+    /// Where functions and packages are kept.
+    pub store: Store,
+    /// What runs the events: the executor.
+    pub executor: Arc<dyn Invoker>,
+    /// Which runtimes this host has.
+    pub catalog: Arc<Catalog>,
+    /// The folder for unpacked packages: of this service alone, on the host that runs the environments.
+    pub code_folder: PathBuf,
+    /// The time.
+    pub clock: SharedClock,
+}
+
+/// The service. Clones are the same.
+#[derive(Clone)]
+pub struct Lambda {
+    store: Store,
+    executor: Arc<dyn Invoker>,
+    catalog: Arc<Catalog>,
+    clock: SharedClock,
+    code: CodeStore,
+    functions: Functions,
+    updates: Updates,
+}
+
+impl Lambda {
+    /// Opens the service and begins to follow the store and to collect unused packages in the background. Must be called
+    /// inside a Tokio runtime.
+    pub async fn open(options: Options) -> Result<Arc<Self>, LambdaError> {
+        let lambda = Self::assemble(options).await?;
+        lambda.code.collect_in_background();
+        Ok(Arc::new(lambda))
+    }
+
+    async fn assemble(options: Options) -> Result<Self, LambdaError> {
+        let Options { store, executor, catalog, code_folder, clock } = options;
+        let code = CodeStore::open(code_folder, store.clone(), Arc::clone(&clock)).await?;
+        let functions = Functions::open(store.clone(), code.clone(), Arc::clone(&executor));
+        Ok(Self { store, executor, catalog, clock, code, functions, updates: Updates::default() })
+    }
+
+    /// Wall time in ms since 1970.
+    fn now_ms(&self) -> i64 {
+        milliseconds(self.clock.wall())
+    }
+}
+
+#[async_trait]
+impl Service for Lambda {
+    fn definition(&self) -> &'static Definition {
+        &operations::DEFINITION
+    }
+
+    async fn call(&self, call: Call) -> Result<Reply, ApiError> {
+        operations::call(self, call).await
+    }
+}
+
+fn milliseconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,195 @@
+//! The answers' shapes, as AWS fills them for a function made of a zip.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::names::{FunctionId, LATEST};
+use crate::records::FunctionRecord;
+
+/// `FunctionConfiguration`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct FunctionConfiguration<'a> {
+    function_name: &'a str,
+    function_arn: String,
+    runtime: &'a str,
+    role: &'a str,
+    handler: &'a str,
+    code_size: u64,
+    description: &'a str,
+    timeout: u32,
+    memory_size: u32,
+    last_modified: String,
+    code_sha256: String,
+    version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vpc_config: Option<VpcConfigResponse>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment: Option<EnvironmentResponse<'a>>,
+    tracing_config: TracingConfigResponse<'a>,
+    revision_id: &'a str,
+    #[serde(flatten)]
+    state: Option<StateMembers<'a>>,
+    package_type: &'static str,
+    architectures: [&'a str; 1],
+    ephemeral_storage: EphemeralStorageResponse,
+    snap_start: SnapStartResponse,
+    logging_config: LoggingConfigResponse<'a>,
+}
+
+/// The members that `ListFunctions` leaves out.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct StateMembers<'a> {
+    state: &'static str,
+    last_update_status: &'static str,
+    runtime_version_config: RuntimeVersionConfig<'a>,
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct VpcConfigResponse {
+    subnet_ids: [&'static str; 0],
+    security_group_ids: [&'static str; 0],
+    vpc_id: &'static str,
+    ipv6_allowed_for_dual_stack: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct EnvironmentResponse<'a> {
+    variables: &'a BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct TracingConfigResponse<'a> {
+    mode: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RuntimeVersionConfig<'a> {
+    runtime_version_arn: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct EphemeralStorageResponse {
+    size: u32,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SnapStartResponse {
+    apply_on: &'static str,
+    optimization_status: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct LoggingConfigResponse<'a> {
+    log_format: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    application_log_level: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_log_level: Option<&'a str>,
+    log_group: &'a str,
+}
+
+/// `GetFunctionResponse`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct GetFunctionResponse<'a> {
+    pub(crate) configuration: FunctionConfiguration<'a>,
+    pub(crate) code: FunctionCodeLocation,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) tags: &'a BTreeMap<String, String>,
+}
+
+/// `FunctionCodeLocation`. Without `Location`: there is no address yet from which the zip could be fetched, and one that
+/// leads nowhere would be worse than none.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct FunctionCodeLocation {
+    pub(crate) repository_type: &'static str,
+}
+
+/// `ListFunctionsResponse`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ListFunctionsResponse<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_marker: Option<String>,
+    pub(crate) functions: Vec<FunctionConfiguration<'a>>,
+}
+
+impl<'a> FunctionConfiguration<'a> {
+    /// The function as AWS shows it; its ARN carries the qualifier by which it was asked for.
+    pub(crate) fn of(id: &'a FunctionId, record: &'a FunctionRecord, qualifier: Option<&str>) -> Self {
+        let configuration = &record.configuration;
+        let logging = &configuration.logging;
+        Self {
+            function_name: &id.name,
+            function_arn: id.qualified_arn(qualifier),
+            runtime: &configuration.runtime,
+            role: &configuration.role,
+            handler: &configuration.handler,
+            code_size: record.code.size_bytes,
+            description: &configuration.description,
+            timeout: configuration.timeout_seconds,
+            memory_size: configuration.memory_mib,
+            last_modified: time_text(record.last_modified_ms),
+            code_sha256: STANDARD.encode(hex::decode(record.code.zip.as_str()).unwrap_or_default()),
+            version: LATEST,
+            vpc_config: configuration.vpc_given.then(VpcConfigResponse::default),
+            environment: configuration.variables.as_ref().map(|variables| EnvironmentResponse { variables }),
+            tracing_config: TracingConfigResponse { mode: &configuration.tracing_mode },
+            revision_id: record.revision_id.as_str(),
+            // The code was unpacked before the operation answered: there is nothing to wait for.
+            state: Some(StateMembers {
+                state: "Active",
+                last_update_status: "Successful",
+                runtime_version_config: RuntimeVersionConfig {
+                    runtime_version_arn: &configuration.runtime_version_arn,
+                },
+            }),
+            package_type: "Zip",
+            architectures: [&record.code.architecture],
+            ephemeral_storage: EphemeralStorageResponse { size: configuration.ephemeral_mib },
+            snap_start: SnapStartResponse { apply_on: "None", optimization_status: "Off" },
+            logging_config: LoggingConfigResponse {
+                log_format: &logging.format,
+                application_log_level: logging.application_level.as_deref(),
+                system_log_level: logging.system_level.as_deref(),
+                log_group: &logging.group,
+            },
+        }
+    }
+
+    /// The function as `ListFunctions` shows it.
+    pub(crate) fn listed(id: &'a FunctionId, record: &'a FunctionRecord, qualifier: Option<&str>) -> Self {
+        Self { state: None, ..Self::of(id, record, qualifier) }
+    }
+}
+
+/// A time as Lambda writes it: `2026-11-23T11:45:00.123+0000`.
+fn time_text(milliseconds: i64) -> String {
+    let time = Timestamp::from_millisecond(milliseconds).unwrap_or_default();
+    time.strftime("%Y-%m-%dT%H:%M:%S.%3f+0000").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_lambda_does() {
+        assert_eq!(time_text(1_795_434_300_123), "2026-11-23T11:45:00.123+0000");
+        assert_eq!(time_text(0), "1970-01-01T00:00:00.000+0000");
+    }
+}

@@ -1,0 +1,152 @@
+//! How a request names a function: a name, a partial ARN or an ARN, with or without a qualifier, plus the parameter
+//! `Qualifier`; and what AWS answers when the two, the region or the account do not fit.
+
+use freehold_base::arn::{FunctionReference, is_qualifier};
+use freehold_base::id::{AccountId, Region};
+use freehold_store::{Key, Part};
+use freehold_wire::service::Call;
+
+use crate::error::LambdaError;
+use crate::model::validation::Violations;
+use crate::records::FUNCTIONS;
+
+/// The only version that every function has.
+pub(crate) const LATEST: &str = "$LATEST";
+/// Length of a function's name or ARN where a function is created or changed, in characters.
+const NAME_LENGTH: usize = 140;
+/// Length of a bare name, in characters.
+const BARE_NAME_LENGTH: usize = 64;
+/// Length of a qualifier, in characters.
+const QUALIFIER_LENGTH: usize = 128;
+/// AWS's pattern for a function's name or ARN, as its error texts show it.
+const NAME_PATTERN: &str = r"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?";
+/// AWS's pattern for a qualifier, as its error texts show it.
+const QUALIFIER_PATTERN: &str = "(|[a-zA-Z0-9$_-]+)";
+
+/// Which function, of all accounts and regions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FunctionId {
+    pub(crate) account: AccountId,
+    pub(crate) region: Region,
+    pub(crate) name: String,
+}
+
+impl FunctionId {
+    /// The function's place in the store.
+    pub(crate) fn parts(&self) -> [Part<'_>; 3] {
+        [Part::Text(self.account.as_str()), Part::Text(self.region.as_str()), Part::Text(&self.name)]
+    }
+
+    /// The function's key in the store.
+    pub(crate) fn key(&self) -> Key {
+        FUNCTIONS.key(&self.parts())
+    }
+
+    /// The ARN without a qualifier.
+    pub(crate) fn arn(&self) -> String {
+        format!("arn:aws:lambda:{}:{}:function:{}", self.region, self.account, self.name)
+    }
+
+    /// The ARN with a qualifier, where there is one.
+    pub(crate) fn qualified_arn(&self, qualifier: Option<&str>) -> String {
+        match qualifier {
+            Some(qualifier) => format!("{}:{qualifier}", self.arn()),
+            None => self.arn(),
+        }
+    }
+}
+
+/// What a request names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) id: FunctionId,
+    /// The version or alias, where the request says one.
+    pub(crate) qualifier: Option<String>,
+}
+
+impl Target {
+    /// Reads the path's `FunctionName` and the parameter `Qualifier`.
+    pub(crate) fn of(call: &Call) -> Result<Self, LambdaError> {
+        let name = call.labels.get("FunctionName").map_or("", String::as_str);
+        let qualifier = call.query_value("Qualifier").filter(|qualifier| !qualifier.is_empty());
+        Self::resolve(call, name, qualifier)
+    }
+
+    /// Reads `text`, the function's name as the caller wrote it.
+    pub(crate) fn resolve(call: &Call, text: &str, qualifier: Option<&str>) -> Result<Self, LambdaError> {
+        let mut violations = Violations::default();
+        let reference = text.parse::<FunctionReference>();
+        if reference.is_err() {
+            check_name(&mut violations, text);
+        }
+        if let Some(qualifier) = qualifier {
+            violations.length("qualifier", qualifier, 1..=QUALIFIER_LENGTH);
+            if qualifier.len() <= QUALIFIER_LENGTH && !is_qualifier(qualifier) {
+                violations.pattern("qualifier", qualifier, QUALIFIER_PATTERN);
+            }
+        }
+        violations.into_result()?;
+        let reference = reference.expect("a name that cannot be read has just been refused");
+        let id = here(call, &reference)?;
+        let qualifier = match (qualifier, reference.qualifier) {
+            (Some(given), Some(own)) if given != own => {
+                let text =
+                    "The derived qualifier from the function name does not match the specified qualifier.";
+                return Err(LambdaError::InvalidParameter(text.to_owned()));
+            }
+            (given, own) => given.map(str::to_owned).or(own),
+        };
+        Ok(Self { id, qualifier })
+    }
+
+    /// Refuses every version and alias but `$LATEST`: there are no others (yet).
+    pub(crate) fn check_qualifier(&self) -> Result<(), LambdaError> {
+        match self.qualifier.as_deref() {
+            None | Some(LATEST) => Ok(()),
+            Some(_) => Err(self.not_found()),
+        }
+    }
+
+    /// AWS's answer when it is not there: with the qualifier that was asked for.
+    pub(crate) fn not_found(&self) -> LambdaError {
+        LambdaError::FunctionNotFound(self.id.qualified_arn(self.qualifier.as_deref()))
+    }
+}
+
+/// The function's place, which must be the caller's own account and the region that was asked.
+fn here(call: &Call, reference: &FunctionReference) -> Result<FunctionId, LambdaError> {
+    let id = FunctionId {
+        account: call.principal.account.clone(),
+        region: call.region.clone(),
+        name: reference.name.clone(),
+    };
+    if reference.account.as_ref().is_some_and(|account| *account != id.account) {
+        return Err(LambdaError::OtherAccount {
+            principal: call.principal.arn.clone(),
+            action: call.operation.action,
+            resource: FunctionId {
+                account: reference.account.clone().unwrap_or(id.account),
+                region: reference.region.clone().unwrap_or(id.region),
+                name: id.name,
+            }
+            .arn(),
+        });
+    }
+    match &reference.region {
+        Some(region) if *region != id.region => {
+            Err(LambdaError::OtherRegion { named: region.to_string(), here: id.region.to_string() })
+        }
+        _ => Ok(id),
+    }
+}
+
+/// Notes what is wrong with a name that could not be read.
+fn check_name(violations: &mut Violations, text: &str) {
+    let bare = !text.contains(':');
+    let longest = if bare { BARE_NAME_LENGTH } else { NAME_LENGTH };
+    let before = violations.len();
+    violations.length("functionName", text, 1..=longest);
+    if violations.len() == before {
+        violations.pattern("functionName", text, NAME_PATTERN);
+    }
+}

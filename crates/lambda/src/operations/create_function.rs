@@ -1,0 +1,106 @@
+//! `CreateFunction`: 201 and the function's configuration.
+
+use freehold_base::id::RevisionId;
+use freehold_base::limits::ZIP_DIRECT_BYTES;
+use freehold_wire::service::{Call, Reply};
+use http::StatusCode;
+
+use super::json_reply;
+use crate::Lambda;
+use crate::error::LambdaError;
+use crate::model::requests::{CodeRequest, FunctionRequest};
+use crate::model::responses::FunctionConfiguration;
+use crate::model::unsupported::{self, host_architecture};
+use crate::model::validation::Violations;
+use crate::model::{constraints, json};
+use crate::names::{FunctionId, Target};
+use crate::records::{self, Code, FUNCTIONS, FunctionRecord};
+use crate::settings;
+
+/// Length of a bare function name, in characters.
+const NAME_LENGTH: usize = 64;
+
+pub(super) async fn create_function(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> {
+    let mut request: FunctionRequest = json::read(call.body.clone()).await?;
+    let mut violations = Violations::default();
+    constraints::check_creation(&request, &mut violations);
+    constraints::check_settings(&request, &mut violations);
+    violations.into_result()?;
+    let id = name_of(&call, request.function_name.as_deref().unwrap_or_default())?;
+    unsupported::refuse_creation(&request)?;
+    unsupported::refuse_settings(&request)?;
+    settings::check(&request)?;
+    let zip = take_zip(request.code.take().unwrap_or_default())?;
+    let (Some(runtime), Some(_)) = (&request.runtime, &request.handler) else {
+        let text =
+            "Runtime and Handler are mandatory parameters for functions created with deployment packages.";
+        return Err(LambdaError::InvalidParameter(text.to_owned()));
+    };
+    let runtime = settings::find_runtime(&lambda.catalog, runtime).await?;
+    let snapshot = lambda.store.snapshot().await?;
+    if FUNCTIONS.get(&snapshot, &id.parts()).await?.is_some() {
+        return Err(LambdaError::AlreadyExists(id.name));
+    }
+    let size_bytes = zip.len() as u64;
+    let tags = request.tags.take().unwrap_or_default();
+    let configuration = settings::create(&id, request, &runtime)?;
+    let (zip, claim) = lambda.code.add(zip).await?;
+    let record = FunctionRecord {
+        configuration,
+        code: Code { zip, size_bytes, architecture: host_architecture().to_owned() },
+        tags,
+        last_modified_ms: lambda.now_ms(),
+        revision_id: RevisionId::random(),
+        deployment: uuid::Uuid::new_v4().to_string(),
+    };
+    let committed = commit(&lambda, &id, &record).await;
+    drop(claim);
+    if let Err(error) = committed {
+        lambda.code.discard(&record.code.zip).await?;
+        return Err(error);
+    }
+    json_reply(StatusCode::CREATED, &FunctionConfiguration::of(&id, &record, None))
+}
+
+async fn commit(lambda: &Lambda, id: &FunctionId, record: &FunctionRecord) -> Result<(), LambdaError> {
+    let store = &lambda.store;
+    store
+        .transact(|transaction| async move {
+            if FUNCTIONS.get(&transaction, &id.parts()).await?.is_some() {
+                return Err(LambdaError::AlreadyExists(id.name.clone()));
+            }
+            Ok(records::put(&transaction, id, None, record)?)
+        })
+        .await
+}
+
+/// The new function's place. AWS refuses a bare name that is too long in another way than a long ARN, and a qualifier as
+/// a name that does not fit the pattern.
+fn name_of(call: &Call, name: &str) -> Result<FunctionId, LambdaError> {
+    let length = name.chars().count();
+    if length > NAME_LENGTH && !name.contains(':') {
+        let mut violations = Violations::default();
+        violations.length("functionName", name, 1..=NAME_LENGTH);
+        let text = violations.into_result().err().map(|error| error.to_string());
+        return Err(LambdaError::InvalidParameter(text.unwrap_or_default()));
+    }
+    let target = Target::resolve(call, name, None)?;
+    if target.qualifier.is_some() {
+        let mut violations = Violations::default();
+        violations.pattern("functionName", name, "[a-zA-Z0-9-_]+, or an ARN without a version or alias");
+        violations.into_result()?;
+    }
+    Ok(target.id)
+}
+
+/// The zip in a request that must have one.
+pub(super) fn take_zip(code: CodeRequest) -> Result<bytes::Bytes, LambdaError> {
+    unsupported::refuse_code(&code)?;
+    let Some(zip) = code.zip_file else {
+        return Err(LambdaError::InvalidParameter("Please provide a source for function code.".to_owned()));
+    };
+    if zip.0.len() >= ZIP_DIRECT_BYTES {
+        return Err(LambdaError::ZipTooLarge);
+    }
+    Ok(zip.0)
+}

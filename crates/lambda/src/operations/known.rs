@@ -1,0 +1,205 @@
+//! The operations that AWS's Lambda has and this service has not (yet): name, method and path, as in AWS's model. The
+//! gateway names them in its refusal; an operation that is written moves from here to the table in the parent.
+
+use freehold_wire::service::{KnownOperation, Route, Verb};
+
+use Verb::{Delete, Get, Post, Put};
+
+const fn operation(name: &'static str, verb: Verb, path: &'static str) -> KnownOperation {
+    KnownOperation { name, route: Route::Rest(verb, path) }
+}
+
+/// What is missing.
+pub(super) static KNOWN: [KnownOperation; 83] = [
+    operation(
+        "AddLayerVersionPermission",
+        Post,
+        "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
+    ),
+    operation("AddPermission", Post, "/2015-03-31/functions/{FunctionName}/policy"),
+    operation(
+        "CheckpointDurableExecution",
+        Post,
+        "/2025-12-01/durable-executions/{DurableExecutionArn}/checkpoint",
+    ),
+    operation("CreateAlias", Post, "/2015-03-31/functions/{FunctionName}/aliases"),
+    operation("CreateCapacityProvider", Post, "/2025-11-30/capacity-providers"),
+    operation("CreateCodeSigningConfig", Post, "/2020-04-22/code-signing-configs"),
+    operation("CreateEventSourceMapping", Post, "/2015-03-31/event-source-mappings"),
+    operation("CreateFunctionUrlConfig", Post, "/2021-10-31/functions/{FunctionName}/url"),
+    operation("DeleteAlias", Delete, "/2015-03-31/functions/{FunctionName}/aliases/{Name}"),
+    operation("DeleteCapacityProvider", Delete, "/2025-11-30/capacity-providers/{CapacityProviderName}"),
+    operation("DeleteCodeSigningConfig", Delete, "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}"),
+    operation("DeleteDurableExecution", Delete, "/2025-12-01/durable-executions/{DurableExecutionArn}"),
+    operation("DeleteEventSourceMapping", Delete, "/2015-03-31/event-source-mappings/{UUID}"),
+    operation(
+        "DeleteFunctionCodeSigningConfig",
+        Delete,
+        "/2020-06-30/functions/{FunctionName}/code-signing-config",
+    ),
+    operation("DeleteFunctionConcurrency", Delete, "/2017-10-31/functions/{FunctionName}/concurrency"),
+    operation(
+        "DeleteFunctionEventInvokeConfig",
+        Delete,
+        "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+    ),
+    operation("DeleteFunctionUrlConfig", Delete, "/2021-10-31/functions/{FunctionName}/url"),
+    operation("DeleteLayerVersion", Delete, "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}"),
+    operation(
+        "DeleteProvisionedConcurrencyConfig",
+        Delete,
+        "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
+    ),
+    operation("DeleteResourcePolicy", Delete, "/2026-07-09/resource-policy/{ResourceArn}"),
+    operation("GetAccountSettings", Get, "/2016-08-19/account-settings"),
+    operation("GetAlias", Get, "/2015-03-31/functions/{FunctionName}/aliases/{Name}"),
+    operation("GetCapacityProvider", Get, "/2025-11-30/capacity-providers/{CapacityProviderName}"),
+    operation("GetCodeSigningConfig", Get, "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}"),
+    operation("GetDurableExecution", Get, "/2025-12-01/durable-executions/{DurableExecutionArn}"),
+    operation(
+        "GetDurableExecutionHistory",
+        Get,
+        "/2025-12-01/durable-executions/{DurableExecutionArn}/history",
+    ),
+    operation("GetDurableExecutionState", Get, "/2025-12-01/durable-executions/{DurableExecutionArn}/state"),
+    operation("GetEventSourceMapping", Get, "/2015-03-31/event-source-mappings/{UUID}"),
+    operation(
+        "GetFunctionCodeSigningConfig",
+        Get,
+        "/2020-06-30/functions/{FunctionName}/code-signing-config",
+    ),
+    operation("GetFunctionConcurrency", Get, "/2019-09-30/functions/{FunctionName}/concurrency"),
+    operation(
+        "GetFunctionEventInvokeConfig",
+        Get,
+        "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+    ),
+    operation("GetFunctionRecursionConfig", Get, "/2024-08-31/functions/{FunctionName}/recursion-config"),
+    operation(
+        "GetFunctionScalingConfig",
+        Get,
+        "/2025-11-30/functions/{FunctionName}/function-scaling-config",
+    ),
+    operation("GetFunctionUrlConfig", Get, "/2021-10-31/functions/{FunctionName}/url"),
+    operation("GetLayerVersion", Get, "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}"),
+    operation("GetLayerVersionByArn", Get, "/2018-10-31/layers?find=LayerVersion"),
+    operation("GetLayerVersionPolicy", Get, "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy"),
+    operation("GetPolicy", Get, "/2015-03-31/functions/{FunctionName}/policy"),
+    operation(
+        "GetProvisionedConcurrencyConfig",
+        Get,
+        "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
+    ),
+    operation("GetResourcePolicy", Get, "/2026-07-09/resource-policy/{ResourceArn}"),
+    operation(
+        "GetRuntimeManagementConfig",
+        Get,
+        "/2021-07-20/functions/{FunctionName}/runtime-management-config",
+    ),
+    operation("InvokeAsync", Post, "/2014-11-13/functions/{FunctionName}/invoke-async"),
+    operation(
+        "InvokeWithResponseStream",
+        Post,
+        "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
+    ),
+    operation("ListAliases", Get, "/2015-03-31/functions/{FunctionName}/aliases"),
+    operation("ListCapacityProviders", Get, "/2025-11-30/capacity-providers"),
+    operation("ListCodeSigningConfigs", Get, "/2020-04-22/code-signing-configs"),
+    operation(
+        "ListDurableExecutionsByFunction",
+        Get,
+        "/2025-12-01/functions/{FunctionName}/durable-executions",
+    ),
+    operation("ListEventSourceMappings", Get, "/2015-03-31/event-source-mappings"),
+    operation(
+        "ListFunctionEventInvokeConfigs",
+        Get,
+        "/2019-09-25/functions/{FunctionName}/event-invoke-config/list",
+    ),
+    operation("ListFunctionUrlConfigs", Get, "/2021-10-31/functions/{FunctionName}/urls"),
+    operation(
+        "ListFunctionVersionsByCapacityProvider",
+        Get,
+        "/2025-11-30/capacity-providers/{CapacityProviderName}/function-versions",
+    ),
+    operation(
+        "ListFunctionsByCodeSigningConfig",
+        Get,
+        "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}/functions",
+    ),
+    operation("ListLayerVersions", Get, "/2018-10-31/layers/{LayerName}/versions"),
+    operation("ListLayers", Get, "/2018-10-31/layers"),
+    operation(
+        "ListProvisionedConcurrencyConfigs",
+        Get,
+        "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL",
+    ),
+    operation("ListTags", Get, "/2017-03-31/tags/{Resource}"),
+    operation("ListVersionsByFunction", Get, "/2015-03-31/functions/{FunctionName}/versions"),
+    operation("PauseDurableExecution", Post, "/2025-12-01/durable-executions/{DurableExecutionArn}/pause"),
+    operation("PublishLayerVersion", Post, "/2018-10-31/layers/{LayerName}/versions"),
+    operation("PublishVersion", Post, "/2015-03-31/functions/{FunctionName}/versions"),
+    operation(
+        "PutFunctionCodeSigningConfig",
+        Put,
+        "/2020-06-30/functions/{FunctionName}/code-signing-config",
+    ),
+    operation("PutFunctionConcurrency", Put, "/2017-10-31/functions/{FunctionName}/concurrency"),
+    operation(
+        "PutFunctionEventInvokeConfig",
+        Put,
+        "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+    ),
+    operation("PutFunctionRecursionConfig", Put, "/2024-08-31/functions/{FunctionName}/recursion-config"),
+    operation(
+        "PutFunctionScalingConfig",
+        Put,
+        "/2025-11-30/functions/{FunctionName}/function-scaling-config",
+    ),
+    operation(
+        "PutProvisionedConcurrencyConfig",
+        Put,
+        "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
+    ),
+    operation("PutResourcePolicy", Put, "/2026-07-09/resource-policy/{ResourceArn}"),
+    operation(
+        "PutRuntimeManagementConfig",
+        Put,
+        "/2021-07-20/functions/{FunctionName}/runtime-management-config",
+    ),
+    operation(
+        "RemoveLayerVersionPermission",
+        Delete,
+        "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy/{StatementId}",
+    ),
+    operation("RemovePermission", Delete, "/2015-03-31/functions/{FunctionName}/policy/{StatementId}"),
+    operation("ResumeDurableExecution", Post, "/2025-12-01/durable-executions/{DurableExecutionArn}/resume"),
+    operation(
+        "SendDurableExecutionCallbackFailure",
+        Post,
+        "/2025-12-01/durable-execution-callbacks/{CallbackId}/fail",
+    ),
+    operation(
+        "SendDurableExecutionCallbackHeartbeat",
+        Post,
+        "/2025-12-01/durable-execution-callbacks/{CallbackId}/heartbeat",
+    ),
+    operation(
+        "SendDurableExecutionCallbackSuccess",
+        Post,
+        "/2025-12-01/durable-execution-callbacks/{CallbackId}/succeed",
+    ),
+    operation("StopDurableExecution", Post, "/2025-12-01/durable-executions/{DurableExecutionArn}/stop"),
+    operation("TagResource", Post, "/2017-03-31/tags/{Resource}"),
+    operation("UntagResource", Delete, "/2017-03-31/tags/{Resource}"),
+    operation("UpdateAlias", Put, "/2015-03-31/functions/{FunctionName}/aliases/{Name}"),
+    operation("UpdateCapacityProvider", Put, "/2025-11-30/capacity-providers/{CapacityProviderName}"),
+    operation("UpdateCodeSigningConfig", Put, "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}"),
+    operation("UpdateEventSourceMapping", Put, "/2015-03-31/event-source-mappings/{UUID}"),
+    operation(
+        "UpdateFunctionEventInvokeConfig",
+        Post,
+        "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+    ),
+    operation("UpdateFunctionUrlConfig", Put, "/2021-10-31/functions/{FunctionName}/url"),
+];

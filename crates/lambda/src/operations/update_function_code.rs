@@ -1,0 +1,61 @@
+//! `UpdateFunctionCode`: 200 and the function's configuration with the new code; with `DryRun`, as it would be.
+
+use freehold_base::id::RevisionId;
+use freehold_wire::service::{Call, Reply};
+use http::StatusCode;
+
+use super::create_function::take_zip;
+use super::{json_reply, record_of};
+use crate::Lambda;
+use crate::error::LambdaError;
+use crate::model::requests::UpdateCodeRequest;
+use crate::model::responses::FunctionConfiguration;
+use crate::model::unsupported::{self, host_architecture};
+use crate::model::validation::Violations;
+use crate::model::{constraints, json};
+use crate::names::Target;
+use crate::records::{Code, FunctionRecord};
+use crate::updates;
+
+pub(super) async fn update_function_code(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> {
+    let target = Target::of(&call)?;
+    let mut request: UpdateCodeRequest = json::read(call.body.clone()).await?;
+    let mut violations = Violations::default();
+    constraints::check_code_update(&request, &mut violations);
+    violations.into_result()?;
+    let guard = request.revision_id.take();
+    let old = record_of(&lambda, &target).await?;
+    updates::check_revision(&old, guard.as_deref())?;
+    unsupported::refuse_publishing(request.publish, request.publish_to.as_ref())?;
+    unsupported::refuse_architecture(request.architectures.as_deref())?;
+    let zip = take_zip(request.take_code())?;
+    let size_bytes = zip.len() as u64;
+    let code = |zip| Code { zip, size_bytes, architecture: host_architecture().to_owned() };
+    if request.dry_run == Some(true) {
+        let would_be = FunctionRecord { code: code(lambda.code.check(zip).await?), ..old };
+        return json_reply(StatusCode::OK, &FunctionConfiguration::of(&target.id, &would_be, None));
+    }
+    let _in_progress = lambda.updates.begin(&target.id)?;
+    let (zip, claim) = lambda.code.add(zip).await?;
+    let code = code(zip.clone());
+    let (now_ms, revision_id) = (lambda.now_ms(), RevisionId::random());
+    let deployment = uuid::Uuid::new_v4().to_string();
+    let committed = updates::commit(&lambda, &target, guard.as_deref(), |old| {
+        Ok(FunctionRecord {
+            code: code.clone(),
+            last_modified_ms: now_ms,
+            revision_id: revision_id.clone(),
+            deployment: deployment.clone(),
+            ..old.clone()
+        })
+    });
+    let committed = committed.await;
+    drop(claim);
+    match committed {
+        Ok(record) => json_reply(StatusCode::OK, &FunctionConfiguration::of(&target.id, &record, None)),
+        Err(error) => {
+            lambda.code.discard(&zip).await?;
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `UpdateFunctionConfiguration`: 200 and the function's configuration; what the request does not name stays.
+
+use freehold_base::id::RevisionId;
+use freehold_wire::service::{Call, Reply};
+use http::StatusCode;
+
+use super::{json_reply, record_of};
+use crate::Lambda;
+use crate::error::LambdaError;
+use crate::model::requests::FunctionRequest;
+use crate::model::responses::FunctionConfiguration;
+use crate::model::validation::Violations;
+use crate::model::{constraints, json, unsupported};
+use crate::names::Target;
+use crate::records::FunctionRecord;
+use crate::{settings, updates};
+
+pub(super) async fn update_function_configuration(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> {
+    let target = Target::of(&call)?;
+    let mut request: FunctionRequest = json::read(call.body.clone()).await?;
+    // Tags have operations of their own; as a member here they are unknown and thus nothing.
+    request.tags = None;
+    let mut violations = Violations::default();
+    constraints::check_settings(&request, &mut violations);
+    violations.into_result()?;
+    let guard = request.revision_id.take();
+    updates::check_revision(&record_of(&lambda, &target).await?, guard.as_deref())?;
+    unsupported::refuse_settings(&request)?;
+    settings::check(&request)?;
+    let runtime = match &request.runtime {
+        Some(runtime) => Some(settings::find_runtime(&lambda.catalog, runtime).await?),
+        None => None,
+    };
+    let _in_progress = lambda.updates.begin(&target.id)?;
+    let (now_ms, revision_id) = (lambda.now_ms(), RevisionId::random());
+    let deployment = uuid::Uuid::new_v4().to_string();
+    let region = &target.id.region;
+    let record = updates::commit(&lambda, &target, guard.as_deref(), |old| {
+        let configuration = old.configuration.clone();
+        Ok(FunctionRecord {
+            configuration: settings::update(configuration, region, request.clone(), runtime.as_deref())?,
+            last_modified_ms: now_ms,
+            revision_id: revision_id.clone(),
+            deployment: deployment.clone(),
+            ..old.clone()
+        })
+    });
+    json_reply(StatusCode::OK, &FunctionConfiguration::of(&target.id, &record.await?, None))
+}
