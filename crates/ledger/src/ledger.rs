@@ -32,11 +32,13 @@ pub enum LedgerError {
     },
     /// So much waits to be folded that nothing more is taken.
     #[error(
-        "the ledger holds {bytes} bytes that could not be folded into the store yet; the limit is {BACKLOG_BYTES}"
+        "the ledger would hold {bytes} bytes that are not folded into the store yet; the limit is {limit}"
     )]
     Full {
-        /// What waits, in bytes.
+        /// What would wait, in bytes.
         bytes: u64,
+        /// The limit, in bytes.
+        limit: u64,
     },
     /// The operating system refused something.
     #[error("cannot {step} {}: {source}", path.display())]

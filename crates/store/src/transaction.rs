@@ -4,7 +4,7 @@
 //! ranges as far as a scan really went. At commit the engine applies the writes only if all that still holds. A
 //! [`Snapshot`] is such a view without the rest.
 //!
-//! This file knows no engine; what it hands over at commit is [`ReadSet`] and [`Writes`].
+//! This file knows no engine; what it hands over at commit is `ReadSet` and `Writes`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
