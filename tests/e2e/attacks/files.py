@@ -248,13 +248,13 @@ def read_host_tables(target):
 
     def attempt(path):
         if os.path.isdir(path):
-            return os.listdir(path)
+            return len(os.listdir(path))
         text = open(path, "rb").read(4096)
         if path == "/proc/iomem":  # readable by all, but with zeros for those who may not know
             return any(int(line.split(b"-")[0], 16) for line in text.splitlines()[1:10])
         if path == "/proc/1/environ":
             return target["secret"].encode() in text
-        return text
+        return len(text)
 
     return tried({path: lambda path=path: attempt(path) for path in paths})
 

@@ -68,7 +68,7 @@ def in_child(action):
                 told = {"errno": problem.errno or 0, "text": str(problem)}
             except BaseException:
                 told = {"broken": traceback.format_exc()}
-            os.write(writing, json.dumps(told).encode()[:60_000])
+            os.write(writing, json.dumps(told).encode())
         finally:
             os._exit(0)
     os.close(writing)
