@@ -8,8 +8,8 @@
 //!                                +--> invoker    the executor
 //! ```
 //!
-//! - [`operations`]: one file per operation, and the table by which the gateway knows them
-//! - [`model`], [`names`], [`settings`]: from a request to what is meant and stored
+//! - `operations`: one file per operation, and the table by which the gateway knows them
+//! - `model`, `names`, `settings`: from a request to what is meant and stored
 //! - [`package`]: checks and unpacks deployment packages
 //! - [`error`]: why an operation failed, in AWS's codes and words
 //!

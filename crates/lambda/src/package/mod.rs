@@ -4,9 +4,9 @@
 //! bytes --archive--> entries --tree--> a checked plan of folders, files and links --extract--> a read-only folder
 //! ```
 //!
-//! - [`archive`]: reads the zip's own structures; trusts none of their numbers
-//! - [`tree`]: what the entries' names mean: one tree in which nothing leaves the package and nothing is named twice
-//! - [`extract`]: inflates and writes; what is written is what was declared, or nothing
+//! - `archive`: reads the zip's own structures; trusts none of their numbers
+//! - `tree`: what the entries' names mean: one tree in which nothing leaves the package and nothing is named twice
+//! - `extract`: inflates and writes; what is written is what was declared, or nothing
 //!
 //! Everything that can be refused is refused before the first file is written, except what only inflating shows (sizes
 //! and checksums). The reader is our own because a deployment package is hostile input whose ambiguities matter: common
