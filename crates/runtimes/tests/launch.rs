@@ -131,7 +131,7 @@ fn a_program_of_its_own_is_checked_and_started() {
 
 #[test]
 fn unknown_and_missing_runtimes_say_what_to_do() {
-    let nowhere = Options { folders: Vec::new(), path: None, home: None, ..Options::default() };
+    let nowhere = only(Path::new("/nowhere"), support::PATIENCE);
     let catalog = Catalog::new(nowhere);
     let error = catalog.resolve("java21").unwrap_err();
     assert!(matches!(error, RuntimeError::Unknown { .. }));
@@ -158,7 +158,13 @@ fn script(folder: &Path, name: &str, text: &str) {
 }
 
 fn only(folder: &Path, probe_timeout: Duration) -> Options {
-    Options { folders: vec![folder.to_owned()], path: None, home: None, probe_timeout }
+    Options {
+        folders: vec![folder.to_owned()],
+        version_folders: Vec::new(),
+        path: None,
+        home: None,
+        probe_timeout,
+    }
 }
 
 #[test]

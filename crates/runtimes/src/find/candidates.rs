@@ -10,26 +10,30 @@ use crate::find::Options;
 /// How many entries of one folder are looked at: a folder of versions has dozens at most.
 const FOLDER_ENTRIES: usize = 1_000;
 
-/// Folders below the home folder, one per version and with that version's `bin`: (folder, what precedes the version in
-/// the name, what leads from there to the `bin` folder).
-const PYTHON_FOLDERS: [(&str, &str, &str); 5] = [
-    (".pyenv/versions", "", "bin"),
-    (".local/share/uv/python", "cpython-", "bin"),
-    (".local/share/mise/installs/python", "", "bin"),
-    (".asdf/installs/python", "", "bin"),
-    (".local/share/rtx/installs/python", "", "bin"),
+/// Where version managers keep what they install, below the home folder: one folder per version.
+const PYTHON_FOLDERS: [&str; 4] = [
+    ".pyenv/versions",
+    ".local/share/uv/python",
+    ".local/share/mise/installs/python",
+    ".asdf/installs/python",
 ];
-const NODE_FOLDERS: [(&str, &str, &str); 9] = [
-    (".nvm/versions/node", "v", "bin"),
-    (".config/nvm/versions/node", "v", "bin"),
-    (".local/share/fnm/node-versions", "v", "installation/bin"),
-    (".fnm/node-versions", "v", "installation/bin"),
-    (".volta/tools/image/node", "", "bin"),
-    (".local/share/mise/installs/node", "", "bin"),
-    (".asdf/installs/nodejs", "", "bin"),
-    (".nodenv/versions", "", "bin"),
-    (".local/share/n/versions/node", "", "bin"),
+const NODE_FOLDERS: [&str; 9] = [
+    ".nvm/versions/node",
+    ".config/nvm/versions/node",
+    ".local/share/fnm/node-versions",
+    ".fnm/node-versions",
+    ".volta/tools/image/node",
+    ".local/share/mise/installs/node",
+    ".asdf/installs/nodejs",
+    ".nodenv/versions",
+    ".local/share/n/versions/node",
 ];
+
+/// What may precede the version in the name of such a folder: uv writes `cpython-3.12.1-…`, nvm and fnm `v22.3.0`.
+const BEFORE_VERSION: [&str; 3] = ["cpython-", "v", ""];
+
+/// Where the programs lie in such a folder (the second is fnm's).
+const BIN_FOLDERS: [&str; 2] = ["bin", "installation/bin"];
 
 /// `bin` folders that need not be on the `PATH` of a service.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
@@ -49,11 +53,7 @@ pub(crate) fn candidates(runtime: &Runtime, options: &Options) -> Vec<PathBuf> {
     }
     let path: Vec<PathBuf> = options.path.iter().flat_map(std::env::split_paths).collect();
     list.add_all(&path, &exact);
-    if let Some(home) = &options.home {
-        for bin in managed(runtime, home) {
-            list.add_all(&[bin], &exact);
-        }
-    }
+    list.add_all(&managed(runtime, options), &exact);
     let opt = children(Path::new("/opt")).into_iter().map(|folder| folder.join("bin"));
     list.add_all(&opt.collect::<Vec<_>>(), &exact);
     let system = SYSTEM_FOLDERS.map(PathBuf::from);
@@ -95,25 +95,28 @@ fn names(runtime: &Runtime) -> (Vec<String>, Vec<String>) {
     }
 }
 
-/// The `bin` folders of a version manager's installations of this release, newest first.
-fn managed(runtime: &Runtime, home: &Path) -> Vec<PathBuf> {
-    let folders: &[(&str, &str, &str)] = match runtime.family {
+/// The `bin` folders of version managers' installations of this release; each manager's newest first.
+fn managed(runtime: &Runtime, options: &Options) -> Vec<PathBuf> {
+    let below_home: &[&str] = match runtime.family {
         Family::Python => &PYTHON_FOLDERS,
         Family::Node => &NODE_FOLDERS,
         Family::Provided => &[],
     };
+    let below_home =
+        options.home.iter().flat_map(|home| below_home.iter().map(move |folder| home.join(folder)));
     let mut found = Vec::new();
-    for (folder, beginning, bin) in folders {
-        let mut versions: Vec<(Vec<u32>, PathBuf)> = children(&home.join(folder))
+    for folder in options.version_folders.iter().cloned().chain(below_home) {
+        let mut versions: Vec<(Vec<u32>, PathBuf)> = children(&folder)
             .into_iter()
             .filter_map(|path| {
-                let name = path.file_name()?.to_str()?.strip_prefix(beginning)?.to_owned();
-                let rest = name.strip_prefix(runtime.release())?;
-                (rest.is_empty() || rest.starts_with(['.', '-'])).then(|| (version(&name), path.join(bin)))
+                let name = path.file_name()?.to_str()?;
+                let number = BEFORE_VERSION.iter().find_map(|before| name.strip_prefix(before))?;
+                let rest = number.strip_prefix(runtime.release())?;
+                (rest.is_empty() || rest.starts_with(['.', '-'])).then(|| (version(number), path.clone()))
             })
             .collect();
         versions.sort_by(|a, b| b.cmp(a));
-        found.extend(versions.into_iter().map(|(_, bin)| bin));
+        found.extend(versions.into_iter().flat_map(|(_, path)| BIN_FOLDERS.map(|bin| path.join(bin))));
     }
     found
 }
@@ -198,7 +201,13 @@ mod tests {
     }
 
     fn only(home: &Path) -> Options {
-        Options { folders: Vec::new(), path: None, home: Some(home.to_owned()), ..Options::default() }
+        Options {
+            folders: Vec::new(),
+            version_folders: Vec::new(),
+            path: None,
+            home: Some(home.to_owned()),
+            ..Options::default()
+        }
     }
 
     #[test]

@@ -20,11 +20,23 @@ use crate::catalog::{Family, Installed, Runtime, RuntimeError};
 /// How long a candidate may take to say what it is: a hundred times what an interpreter needs on a busy machine.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The variables by which version managers are told where to keep what they install, and the folder of versions in there.
+const VERSION_FOLDERS: [(&str, &str); 6] = [
+    ("PYENV_ROOT", "versions"),
+    ("UV_PYTHON_INSTALL_DIR", ""),
+    ("NVM_DIR", "versions/node"),
+    ("FNM_DIR", "node-versions"),
+    ("VOLTA_HOME", "tools/image/node"),
+    ("N_PREFIX", "n/versions/node"),
+];
+
 /// Where to look.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Folders to look in first: interpreters, their `bin` folders or the prefixes around those.
     pub folders: Vec<PathBuf>,
+    /// Folders of version managers, with one folder per version, beside those in the home folder.
+    pub version_folders: Vec<PathBuf>,
     /// The search path for programs, as in the variable `PATH`.
     pub path: Option<OsString>,
     /// The home folder, in which version managers keep what they install.
@@ -38,6 +50,12 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             folders: Vec::new(),
+            version_folders: VERSION_FOLDERS
+                .iter()
+                .filter_map(|(variable, folder)| {
+                    Some(PathBuf::from(std::env::var_os(variable)?).join(folder))
+                })
+                .collect(),
             path: std::env::var_os("PATH"),
             home: std::env::home_dir(),
             probe_timeout: PROBE_TIMEOUT,
