@@ -12,23 +12,23 @@ use freehold_sandbox::{NamespaceSandbox, Options};
 use tokio::io::AsyncReadExt;
 
 /// How long anything may take before it counts as stuck.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 type Test = fn() -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// A test's name and body.
-pub type Case = (&'static str, Test);
+pub(crate) type Case = (&'static str, Test);
 
 /// Writes a list of cases from async functions.
 #[macro_export]
 macro_rules! cases {
     ($($name:ident),* $(,)?) => {
-        pub const TESTS: &[$crate::harness::Case] = &[$((stringify!($name), || Box::pin($name()))),*];
+        pub(crate) const TESTS: &[$crate::harness::Case] = &[$((stringify!($name), || Box::pin($name()))),*];
     };
 }
 
 /// Runs those whose name contains one of the filters; gives the exit status.
-pub fn run(tests: &[Case], arguments: &[String]) -> i32 {
+pub(crate) fn run(tests: &[Case], arguments: &[String]) -> i32 {
     if arguments.iter().any(|argument| argument == "--list") {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));
         return 0;
@@ -62,44 +62,44 @@ pub fn run(tests: &[Case], arguments: &[String]) -> i32 {
 }
 
 /// A sandbox with a state folder of its own.
-pub struct Host {
-    pub sandbox: Arc<NamespaceSandbox>,
-    pub folder: tempfile::TempDir,
+pub(crate) struct Host {
+    pub(crate) sandbox: Arc<NamespaceSandbox>,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Host {
-    pub fn start() -> Host {
+    pub(crate) fn start() -> Host {
         Host::with(|_| {})
     }
 
-    pub fn with(change: impl FnOnce(&mut Options)) -> Host {
+    pub(crate) fn with(change: impl FnOnce(&mut Options)) -> Host {
         let folder = tempfile::tempdir().unwrap();
         let mut options = Options::new(folder.path().join("sandbox"));
         change(&mut options);
         Host { sandbox: NamespaceSandbox::start(options).unwrap(), folder }
     }
 
-    pub async fn run(&self, spec: Spec) -> Running {
+    pub(crate) async fn run(&self, spec: Spec) -> Running {
         let (environment, channels) = self.sandbox.start(spec).await.unwrap();
         Running::new(environment, channels)
     }
 
     /// Runs a shell script to its end; gives how it ended and what it wrote.
-    pub async fn shell(&self, script: &str) -> (Exit, String) {
+    pub(crate) async fn shell(&self, script: &str) -> (Exit, String) {
         self.run(shell(script)).await.finish().await
     }
 
     /// Ends everything.
-    pub async fn end(self) {
+    pub(crate) async fn end(self) {
         self.sandbox.shutdown().await;
     }
 }
 
 /// A running environment and its output.
-pub struct Running {
-    pub environment: Arc<dyn Environment>,
-    pub output: tokio::net::unix::pipe::Receiver,
-    pub listeners: Vec<OwnedFd>,
+pub(crate) struct Running {
+    pub(crate) environment: Arc<dyn Environment>,
+    pub(crate) output: tokio::net::unix::pipe::Receiver,
+    pub(crate) listeners: Vec<OwnedFd>,
 }
 
 impl Running {
@@ -109,7 +109,7 @@ impl Running {
     }
 
     /// Waits for the end.
-    pub async fn finish(mut self) -> (Exit, String) {
+    pub(crate) async fn finish(mut self) -> (Exit, String) {
         let mut text = Vec::new();
         let exit = tokio::time::timeout(PATIENCE, async {
             self.output.read_to_end(&mut text).await.unwrap();
@@ -120,7 +120,7 @@ impl Running {
     }
 
     /// Waits until the output contains `text`; gives all of it so far.
-    pub async fn wait_for(&mut self, text: &str) -> String {
+    pub(crate) async fn wait_for(&mut self, text: &str) -> String {
         let mut seen = Vec::new();
         tokio::time::timeout(PATIENCE, async {
             while !String::from_utf8_lossy(&seen).contains(text) {
@@ -137,7 +137,7 @@ impl Running {
 }
 
 /// Waits for a condition.
-pub async fn until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "{what} did not come true");
@@ -146,7 +146,7 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// A program with the usual limits.
-pub fn program(program: &str, arguments: &[&str]) -> Spec {
+pub(crate) fn program(program: &str, arguments: &[&str]) -> Spec {
     static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     Spec {
         name: format!("test-{}", NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed)),
@@ -165,11 +165,11 @@ pub fn program(program: &str, arguments: &[&str]) -> Spec {
 }
 
 /// A shell script.
-pub fn shell(script: &str) -> Spec {
+pub(crate) fn shell(script: &str) -> Spec {
     program("/bin/sh", &["-c", script])
 }
 
 /// A Python script; isolated, so that nothing of the environment is imported.
-pub fn python(script: &str) -> Spec {
+pub(crate) fn python(script: &str) -> Spec {
     program("/usr/bin/python3", &["-I", "-c", script])
 }
