@@ -52,7 +52,8 @@ pub fn python() -> Result<PathBuf> {
     let system = ["/usr/bin/python3", "python3"].into_iter().find(|program| has_venv(program));
     let Some(system) = system else { bail!("no Python 3 with the venv module was found") };
     run::checked(&mut run::command(system, &["-m", "venv", "--clear", &folder.to_string_lossy()]))?;
-    let arguments = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", &requirements.to_string_lossy()];
+    let arguments =
+        ["-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", &requirements.to_string_lossy()];
     run::checked(&mut run::command(&python, &arguments))?;
     fs::write(stamp, wanted)?;
     Ok(python)

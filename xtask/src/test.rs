@@ -16,7 +16,15 @@ const STEPS: &[Step] = &[
     ("format", |_| run::checked(&mut run::cargo(&["fmt", "--all", "--check"]))),
     ("packages", |_| machine::install_packages()),
     ("clippy", |_| {
-        run::checked(&mut run::cargo(&["clippy", "-q", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+        run::checked(&mut run::cargo(&[
+            "clippy",
+            "-q",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))
     }),
     ("unit and property tests", unit_tests),
     ("documentation", |_| {
@@ -58,7 +66,8 @@ fn unit_tests(skipped: &mut Vec<String>) -> Result<()> {
 fn end_to_end_tests(skipped: &mut Vec<String>) -> Result<()> {
     run::checked(&mut run::cargo(&["build", "-q", "-p", "freehold"]))?;
     let binary = run::root().join("target/debug/freehold");
-    let mut command = run::command(machine::python()?, &["-m", "pytest", "tests/e2e", "-q", "-rs", "--durations=10"]);
+    let mut command =
+        run::command(machine::python()?, &["-m", "pytest", "tests/e2e", "-q", "-rs", "--durations=10"]);
     command.env("FREEHOLD_BIN", binary).env("PYTHONDONTWRITEBYTECODE", "1");
     run::watched(&mut command, |line| note_skip(line, skipped))
 }

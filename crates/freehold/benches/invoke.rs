@@ -13,9 +13,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use freehold::cli::Target;
 use freehold::client::Client;
-use freehold::config::DEVELOPMENT_KEY;
 use freehold::package;
-use freehold_runtimes::catalog::{Catalog, Family};
+use freehold_gateway::credentials::DEVELOPMENT_KEY;
+use freehold_runtimes::catalog::{Catalog, Family, Options};
 use freehold_wire::sigv4::Credentials;
 use http::Method;
 use serde_json::json;
@@ -35,7 +35,7 @@ fn main() -> Result<()> {
 }
 
 async fn measure() -> Result<()> {
-    let catalog = Catalog::default();
+    let catalog = Catalog::new(Options::default());
     let python = catalog
         .all()
         .into_iter()
@@ -63,8 +63,7 @@ async fn measure() -> Result<()> {
 
     let server = Server::start(folder.path())?;
     let target = Target { endpoint: server.endpoint.clone(), region: "us-east-1".to_owned() };
-    let mut client =
-        Client::connect_as(&target, Credentials::new(DEVELOPMENT_KEY.0, DEVELOPMENT_KEY.1)).await?;
+    let mut client = Client::connect_as(&target, Credentials::new(DEVELOPMENT_KEY, DEVELOPMENT_KEY)).await?;
     create_functions(&mut client, python.runtime.id).await?;
 
     let mut cold = Vec::new();
@@ -133,7 +132,8 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no stdout")?).read_line(&mut line)?;
         let ready = start.elapsed();
-        let endpoint = line.split_whitespace().find(|word| word.starts_with("http")).context("no address")?.to_owned();
+        let endpoint =
+            line.split_whitespace().find(|word| word.starts_with("http")).context("no address")?.to_owned();
         Ok(Self { child, endpoint, ready })
     }
 

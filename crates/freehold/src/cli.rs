@@ -18,7 +18,8 @@ pub struct CommandLine {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 the function answered with an error.";
+const EXIT_CODES: &str =
+    "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 the function answered with an error.";
 
 /// One thing that the program does.
 #[derive(Debug, Subcommand)]
@@ -86,6 +87,15 @@ pub struct Serve {
     /// What functions reach beside this server [default: isolated].
     #[arg(long, env = "FREEHOLD_FUNCTION_NETWORK", value_name = "WHAT")]
     pub function_network: Option<FunctionNetwork>,
+
+    /// A folder to look in first for interpreters; may be given many times.
+    #[arg(
+        long = "runtime-folder",
+        env = "FREEHOLD_RUNTIME_FOLDERS",
+        value_delimiter = ':',
+        value_name = "DIR"
+    )]
+    pub runtime_folders: Vec<PathBuf>,
 
     /// Run functions although this host cannot limit their memory.
     #[arg(long, env = "FREEHOLD_ALLOW_WITHOUT_MEMORY_LIMIT", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]

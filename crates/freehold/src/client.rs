@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
+use freehold_gateway::credentials::DEVELOPMENT_KEY;
 use freehold_wire::sigv4::{self, Credentials};
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
@@ -13,7 +14,6 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use crate::cli::Target;
-use crate::config::DEVELOPMENT_KEY;
 
 /// The version of the Lambda API, the first part of every path.
 const API: &str = "/2015-03-31/functions";
@@ -70,7 +70,7 @@ impl Client {
             (Some(id), Some(secret)) => {
                 Credentials { session_token: variable("AWS_SESSION_TOKEN"), ..Credentials::new(id, secret) }
             }
-            _ => Credentials::new(DEVELOPMENT_KEY.0, DEVELOPMENT_KEY.1),
+            _ => Credentials::new(DEVELOPMENT_KEY, DEVELOPMENT_KEY),
         };
         Self::connect_as(target, credentials).await
     }
@@ -80,7 +80,10 @@ impl Client {
         let uri: Uri =
             target.endpoint.parse().with_context(|| format!("'{}' is not a URL", target.endpoint))?;
         if uri.scheme_str() != Some("http") {
-            bail!("the endpoint '{}' must start with http:// (this version does not speak TLS)", target.endpoint);
+            bail!(
+                "the endpoint '{}' must start with http:// (this version does not speak TLS)",
+                target.endpoint
+            );
         }
         let authority = uri.authority().context("the endpoint names no host")?;
         let port = authority.port_u16().unwrap_or(80);
@@ -95,7 +98,13 @@ impl Client {
     }
 
     /// Sends one signed request for the Lambda service. `path` follows `/functions`, percent-encoded.
-    pub async fn lambda(&mut self, method: Method, path: &str, headers: &[(&'static str, &str)], body: Bytes) -> Result<Answer> {
+    pub async fn lambda(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: Bytes,
+    ) -> Result<Answer> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{API}{path}"))
@@ -105,9 +114,10 @@ impl Client {
             request = request.header(*name, *value);
         }
         let mut request = request.body(body)?;
-        sigv4::sign(&mut request, &self.credentials, &self.region, "lambda", SystemTime::now());
+        sigv4::sign(&mut request, &self.credentials, &self.region, "lambda", SystemTime::now())?;
         self.sender.ready().await.context("the server closed the connection")?;
-        let response = self.sender.send_request(request.map(Full::new)).await.context("the server did not answer")?;
+        let response =
+            self.sender.send_request(request.map(Full::new)).await.context("the server did not answer")?;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.context("the server's answer broke off")?.to_bytes();
         Ok(Answer { status: parts.status, headers: parts.headers, body })

@@ -3,10 +3,12 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use freehold_base::id::{AccountId, Region};
+use freehold_gateway::credentials::DEVELOPMENT_KEY;
 use freehold_wire::sigv4::Credentials;
 use serde::Deserialize;
 
@@ -16,8 +18,6 @@ use crate::cli::{FunctionNetwork, Serve};
 const LISTEN_DEFAULT: &str = "127.0.0.1:4566";
 /// The region unless told otherwise.
 const REGION_DEFAULT: &str = "us-east-1";
-/// The well-known development key: id and secret.
-pub const DEVELOPMENT_KEY: (&str, &str) = ("test", "test");
 /// Every variable of the environment that the server reads, all with this prefix.
 const VARIABLES_PREFIX: &str = "FREEHOLD_";
 
@@ -42,6 +42,8 @@ pub struct Settings {
     pub function_network: FunctionNetwork,
     /// Whether functions may run where their memory cannot be limited.
     pub allow_without_memory_limit: bool,
+    /// Folders to look in first for interpreters.
+    pub runtime_folders: Vec<PathBuf>,
     /// What the server logs about itself.
     pub log: String,
 }
@@ -60,6 +62,8 @@ struct File {
     allow_plain_http: Option<bool>,
     function_network: Option<FunctionNetwork>,
     allow_without_memory_limit: Option<bool>,
+    #[serde(default)]
+    runtime_folders: Vec<PathBuf>,
     log: Option<String>,
 }
 
@@ -80,9 +84,11 @@ impl Settings {
             None => LISTEN_DEFAULT.parse().expect("the default address is well formed"),
         };
         let data = std::path::absolute(flags.data.or(file.data).unwrap_or_else(default_data_folder))?;
-        let store = flags.store.or(file.store).unwrap_or_else(|| format!("file:{}", data.join("store").display()));
+        let store =
+            flags.store.or(file.store).unwrap_or_else(|| format!("file:{}", data.join("store").display()));
         let account = flags.account.or(file.account).unwrap_or_else(|| AccountId::DEVELOPMENT.to_owned());
-        let account = AccountId::parse(&account).with_context(|| format!("account '{account}' is not 12 digits"))?;
+        let account =
+            AccountId::parse(&account).with_context(|| format!("account '{account}' is not 12 digits"))?;
         let id = flags.access_key_id.or(file.access_key_id);
         let credentials = match (id, flags.secret_access_key.or(file.secret_access_key)) {
             (Some(id), Some(secret)) => Some(Credentials::new(id, secret)),
@@ -107,6 +113,11 @@ impl Settings {
                 .allow_without_memory_limit
                 .or(file.allow_without_memory_limit)
                 .unwrap_or(false),
+            runtime_folders: if flags.runtime_folders.is_empty() {
+                file.runtime_folders
+            } else {
+                flags.runtime_folders
+            },
             log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
         })
     }
@@ -122,7 +133,7 @@ fn check_public(listen: SocketAddr, credentials: Option<&Credentials>, allow_pla
             "{listen} is not a loopback address, and the development key is only accepted on loopback: set \
              FREEHOLD_ACCESS_KEY_ID and FREEHOLD_SECRET_ACCESS_KEY, or access_key_id and secret_access_key in the file"
         ),
-        Some(key) if key.access_key_id == DEVELOPMENT_KEY.0 || key.secret_access_key == DEVELOPMENT_KEY.1 => {
+        Some(key) if key.access_key_id == DEVELOPMENT_KEY || key.secret_access_key == DEVELOPMENT_KEY => {
             bail!("{listen} is not a loopback address: the development key cannot be its key")
         }
         Some(_) if !allow_plain_http => bail!(
@@ -159,10 +170,13 @@ fn read_file(path: &Path) -> Result<File> {
 /// `/var/lib/freehold` for root, else in the user's data folder.
 pub fn default_data_folder() -> PathBuf {
     let home = || std::env::var_os("HOME").map_or_else(|| PathBuf::from("."), PathBuf::from);
-    if freehold_sandbox::is_root() {
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    if is_root {
         return PathBuf::from("/var/lib/freehold");
     }
-    std::env::var_os("XDG_DATA_HOME").map_or_else(|| home().join(".local/share"), PathBuf::from).join("freehold")
+    std::env::var_os("XDG_DATA_HOME")
+        .map_or_else(|| home().join(".local/share"), PathBuf::from)
+        .join("freehold")
 }
 
 #[cfg(test)]
@@ -187,7 +201,8 @@ mod tests {
     fn an_unknown_key_is_an_error_in_the_file_and_in_the_environment() {
         let error = merge(Serve::default(), "lisen = '127.0.0.1:0'").expect_err("misspelt");
         assert!(error.to_string().contains("lisen"), "{error}");
-        let error = refuse_unknown_variables(["PATH".into(), "FREEHOLD_LISEN".into()].into_iter()).expect_err("misspelt");
+        let error = refuse_unknown_variables(["PATH".into(), "FREEHOLD_LISEN".into()].into_iter())
+            .expect_err("misspelt");
         assert!(error.to_string().contains("FREEHOLD_LISEN"), "{error}");
         refuse_unknown_variables(["FREEHOLD_LISTEN".into()].into_iter()).expect("known");
     }
@@ -198,8 +213,15 @@ mod tests {
         let key = "access_key_id = 'AKIDEXAMPLE'\nsecret_access_key = 'a long secret'\n";
         assert!(merge(Serve::default(), public).is_err());
         assert!(merge(Serve::default(), &format!("{public}{key}")).is_err());
-        assert!(merge(Serve::default(), &format!("{public}access_key_id='test'\nsecret_access_key='x'\nallow_plain_http=true")).is_err());
-        let settings = merge(Serve::default(), &format!("{public}{key}allow_plain_http = true")).expect("enough");
+        assert!(
+            merge(
+                Serve::default(),
+                &format!("{public}access_key_id='test'\nsecret_access_key='x'\nallow_plain_http=true")
+            )
+            .is_err()
+        );
+        let settings =
+            merge(Serve::default(), &format!("{public}{key}allow_plain_http = true")).expect("enough");
         assert!(!settings.development_key);
         assert!(merge(Serve::default(), "access_key_id = 'AKIDEXAMPLE'").is_err());
     }

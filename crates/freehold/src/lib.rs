@@ -13,6 +13,7 @@ pub mod cli;
 pub mod client;
 pub mod commands;
 pub mod config;
+mod endpoint;
 pub mod exit;
 pub mod package;
 pub mod server;

@@ -10,7 +10,7 @@ use freehold::{commands, exit};
 fn main() -> ExitCode {
     // The sandbox's helper is this same binary. It must be itself before anything else here has run.
     if std::env::args_os().nth(1).is_some_and(|word| word == freehold_sandbox::HELPER_ARGUMENT) {
-        freehold_sandbox::helper_main();
+        freehold_sandbox::helper_main(std::env::args_os().skip(2));
     }
     let command_line = CommandLine::parse();
     match commands::run(command_line) {

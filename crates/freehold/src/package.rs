@@ -45,7 +45,8 @@ pub fn read(source: &Path) -> Result<Package> {
         return from_files(&collect(source)?);
     }
     let zip = fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
-    let guess = guess_from_zip(&zip).with_context(|| format!("{} is neither a folder nor a zip", source.display()))?;
+    let guess = guess_from_zip(&zip)
+        .with_context(|| format!("{} is neither a folder nor a zip", source.display()))?;
     Ok(Package { zip, guess })
 }
 
@@ -68,7 +69,11 @@ enum EntryKind {
 
 /// Makes a package of files held in memory: what quickstart deploys.
 pub fn from_text(name: &str, content: &str) -> Result<Package> {
-    from_files(&[Entry { name: name.to_owned(), content: content.as_bytes().to_vec(), kind: EntryKind::File }])
+    from_files(&[Entry {
+        name: name.to_owned(),
+        content: content.as_bytes().to_vec(),
+        kind: EntryKind::File,
+    }])
 }
 
 fn from_files(entries: &[Entry]) -> Result<Package> {
@@ -81,7 +86,8 @@ fn from_files(entries: &[Entry]) -> Result<Package> {
         let options = SimpleFileOptions::default();
         match entry.kind {
             EntryKind::Link => {
-                let target = String::from_utf8(entry.content.clone()).context("a link's target is not UTF-8")?;
+                let target =
+                    String::from_utf8(entry.content.clone()).context("a link's target is not UTF-8")?;
                 writer.add_symlink(entry.name.as_str(), target, options)?;
             }
             kind => {
@@ -118,15 +124,24 @@ fn collect(root: &Path) -> Result<Vec<Entry>> {
 
 fn read_entry(root: &Path, path: &Path) -> Result<Entry> {
     let inside = path.strip_prefix(root).expect("it was found below the root");
-    let name = inside.to_str().with_context(|| format!("the name of {} is not UTF-8", path.display()))?.to_owned();
+    let name =
+        inside.to_str().with_context(|| format!("the name of {} is not UTF-8", path.display()))?.to_owned();
     let metadata = fs::symlink_metadata(path)?;
     if metadata.is_symlink() {
         let target: PathBuf = fs::read_link(path)?;
-        return Ok(Entry { name, content: target.into_os_string().into_encoded_bytes(), kind: EntryKind::Link });
+        return Ok(Entry {
+            name,
+            content: target.into_os_string().into_encoded_bytes(),
+            kind: EntryKind::Link,
+        });
     }
     let executable = metadata.permissions().mode() & 0o111 != 0;
     let kind = if executable { EntryKind::Executable } else { EntryKind::File };
-    Ok(Entry { name, content: fs::read(path).with_context(|| format!("cannot read {}", path.display()))?, kind })
+    Ok(Entry {
+        name,
+        content: fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+        kind,
+    })
 }
 
 fn guess_from_zip(zip: &[u8]) -> Result<Option<Guess>> {
@@ -134,12 +149,13 @@ fn guess_from_zip(zip: &[u8]) -> Result<Option<Guess>> {
     let mut entries = Vec::new();
     for index in 0..archive.len() {
         let mut file = archive.by_index(index)?;
-        if file.is_file() && !file.name().contains('/') {
+        let name = file.name()?.into_owned();
+        if file.is_file() && !name.contains('/') {
             let executable = file.unix_mode().is_some_and(|mode| mode & 0o111 != 0);
             let mut content = Vec::new();
             std::io::Read::read_to_end(&mut std::io::Read::take(&mut file, GUESS_BYTES), &mut content)?;
             let kind = if executable { EntryKind::Executable } else { EntryKind::File };
-            entries.push(Entry { name: file.name().to_owned(), content, kind });
+            entries.push(Entry { name, content, kind });
         }
     }
     Ok(guess(&entries))
@@ -188,7 +204,10 @@ mod tests {
     #[test]
     fn runtime_and_handler_are_told_from_the_code() {
         let cases = [
-            (file("lambda_function.py", "def lambda_handler(event, context):", EntryKind::File), "lambda_function.lambda_handler"),
+            (
+                file("lambda_function.py", "def lambda_handler(event, context):", EntryKind::File),
+                "lambda_function.lambda_handler",
+            ),
             (file("work.py", "async = 1\ndef handler(e, c): pass", EntryKind::File), "work.handler"),
             (file("index.mjs", "export const handler = async () => 1", EntryKind::File), "index.handler"),
             (file("bootstrap", "#!/bin/sh", EntryKind::Executable), "bootstrap"),

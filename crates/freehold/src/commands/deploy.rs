@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use freehold_base::arn::is_function_name;
-use freehold_runtimes::catalog::{Catalog, Family};
+use freehold_runtimes::catalog::{Catalog, Family, Options};
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -137,7 +137,10 @@ fn function_name(words: &Deploy) -> Result<String> {
     let name = match &words.name {
         Some(name) => name.clone(),
         None => {
-            let path = words.source.canonicalize().with_context(|| format!("cannot read {}", words.source.display()))?;
+            let path = words
+                .source
+                .canonicalize()
+                .with_context(|| format!("cannot read {}", words.source.display()))?;
             let name = if path.is_dir() { path.file_name() } else { Path::new(&path).file_stem() };
             name.and_then(|name| name.to_str()).unwrap_or_default().to_owned()
         }
@@ -155,7 +158,7 @@ pub(super) fn preferred_runtime(family: Family) -> Result<String> {
         Family::Node => NODE_FIRST,
         Family::Provided => return Ok(PROVIDED.to_owned()),
     };
-    let catalog = Catalog::default();
+    let catalog = Catalog::new(Options::default());
     if catalog.resolve(first).is_ok() {
         return Ok(first.to_owned());
     }

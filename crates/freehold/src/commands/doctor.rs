@@ -24,11 +24,12 @@ pub(super) fn run(as_json: bool) -> Result<ExitCode> {
     } else {
         for finding in &findings {
             println!("{:9} {}: {}", word(finding.verdict), finding.name, finding.detail);
-            if let Some(advice) = &finding.advice {
-                println!("{:9} -> {advice}", "");
+            if !finding.advice.is_empty() {
+                println!("{:9} -> {}", "", finding.advice);
             }
         }
-        let verdict = if missing { "This host cannot run functions as it is." } else { "This host can run functions." };
+        let verdict =
+            if missing { "This host cannot run functions as it is." } else { "This host can run functions." };
         println!("\n{verdict}");
     }
     Ok(ExitCode::from(if missing { exit::FAILED } else { exit::OK }))

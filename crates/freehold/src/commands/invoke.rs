@@ -51,7 +51,9 @@ fn read_payload(word: Option<&str>) -> Result<Bytes> {
             Ok(Bytes::from(text))
         }
         Some(word) => match word.strip_prefix('@') {
-            Some(path) => Ok(Bytes::from(std::fs::read(path).with_context(|| format!("cannot read {path}"))?)),
+            Some(path) => {
+                Ok(Bytes::from(std::fs::read(path).with_context(|| format!("cannot read {path}"))?))
+            }
             None => Ok(Bytes::from(word.to_owned())),
         },
     }

@@ -35,8 +35,10 @@ pub fn run(command_line: CommandLine) -> Result<ExitCode> {
 
 /// Runs a command's future to its end on the program's one async runtime.
 fn wait(work: impl Future<Output = Result<u8>>) -> Result<ExitCode> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
     let code = runtime.block_on(work)?;
     runtime.shutdown_background();
     Ok(ExitCode::from(code))

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use freehold_gateway::credentials::DEVELOPMENT_KEY;
 use freehold_runtimes::catalog::Family;
 use freehold_wire::sigv4::Credentials;
 use http::Method;
@@ -16,7 +17,7 @@ use super::deploy::preferred_runtime;
 use super::invoke::log_tail;
 use crate::cli::{Serve, Target};
 use crate::client::{Answer, Client};
-use crate::config::{DEVELOPMENT_KEY, Settings};
+use crate::config::Settings;
 use crate::exit;
 use crate::package;
 use crate::server::Server;
@@ -63,7 +64,9 @@ pub(super) async fn run(as_json: bool) -> Result<u8> {
     say("\nEverything is cleaned up. What next:");
     say("  freehold serve                     run a server that keeps its data");
     say("  freehold deploy DIR                put a folder with a handler on it");
-    say("  AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test aws lambda list-functions");
+    say(
+        "  AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test aws lambda list-functions",
+    );
     Ok(exit::OK)
 }
 
@@ -71,7 +74,7 @@ async fn demonstrate(server: &Server, runtime: &str, say: &impl Fn(&str)) -> Res
     let endpoint = format!("http://{}", server.address());
     say(&format!("A temporary server listens on {endpoint}."));
     let target = Target { endpoint, region: "us-east-1".to_owned() };
-    let mut client = Client::connect_as(&target, Credentials::new(DEVELOPMENT_KEY.0, DEVELOPMENT_KEY.1)).await?;
+    let mut client = Client::connect_as(&target, Credentials::new(DEVELOPMENT_KEY, DEVELOPMENT_KEY)).await?;
     let package = package::from_text(FUNCTION_FILE, FUNCTION_CODE)?;
     let function = json!({
         "FunctionName": FUNCTION_NAME,

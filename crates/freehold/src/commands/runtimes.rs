@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use freehold_runtimes::catalog::Catalog;
+use freehold_runtimes::catalog::{Catalog, Options};
 use serde_json::{Value, json};
 
 pub(super) fn run(as_json: bool) -> Result<ExitCode> {
-    let found = Catalog::default().all();
+    let found = Catalog::new(Options::default()).all();
     if as_json {
         let rows = found.iter().map(|(runtime, installed)| match installed {
             Ok(installed) => json!({
@@ -25,7 +25,9 @@ pub(super) fn run(as_json: bool) -> Result<ExitCode> {
         .iter()
         .map(|(runtime, installed)| {
             let (version, place) = match installed {
-                Ok(installed) if installed.version.is_empty() => ("yes".to_owned(), "the function's own".to_owned()),
+                Ok(installed) if installed.version.is_empty() => {
+                    ("yes".to_owned(), "the function's own".to_owned())
+                }
                 Ok(installed) => (installed.version.clone(), installed.executable.display().to_string()),
                 Err(error) => ("-".to_owned(), error.to_string()),
             };

@@ -1,0 +1,179 @@
+//! Builds the parts bottom up, runs them, and takes them down in reverse.
+//!
+//! ```text
+//! start: data folder, store, ledger, sandbox, executor, lambda, gateway, listener
+//! stop:  listener and connections (drained), executor (events end), sandbox, ledger (folded), store
+//! ```
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use freehold_base::clock::{SharedClock, SystemClock};
+use freehold_executor::limits::Limits;
+use freehold_executor::logs::FileLogSink;
+use freehold_executor::{Executor, Options as ExecutorOptions};
+use freehold_gateway::credentials::{Identity, KnownKeys};
+use freehold_gateway::limits::Limits as GatewayLimits;
+use freehold_gateway::{Gateway, Options as GatewayOptions};
+use freehold_lambda::{Lambda, Options as LambdaOptions};
+use freehold_ledger::Ledger;
+use freehold_runtimes::catalog::{Catalog, Options as RuntimeOptions};
+use freehold_sandbox::spec::Network;
+use freehold_sandbox::{NamespaceSandbox, Options as SandboxOptions};
+use freehold_store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::cli::FunctionNetwork;
+use crate::config::Settings;
+use crate::endpoint::InnerEndpoint;
+
+/// How long requests that are under way may go on after a stop was asked for. A function's timeout may be longer: its
+/// event is then cut off.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+/// How long environments may take to end after that.
+const EXECUTOR_DEADLINE: Duration = Duration::from_secs(3);
+
+/// What lies in the data folder, beside the store.
+mod folders {
+    pub(super) const LEDGER: &str = "ledger";
+    pub(super) const LOGS: &str = "logs";
+    pub(super) const CODE: &str = "code";
+    pub(super) const SANDBOX: &str = "sandbox";
+}
+
+/// Where the functions' logs lie.
+pub fn logs_folder(data: &Path) -> std::path::PathBuf {
+    data.join(folders::LOGS)
+}
+
+/// A running server.
+pub struct Server {
+    address: SocketAddr,
+    front: JoinHandle<()>,
+    stop_front: watch::Sender<bool>,
+    executor: Executor,
+    sandbox: Arc<NamespaceSandbox>,
+    ledger: Ledger,
+    folding: JoinHandle<()>,
+    stop_folding: watch::Sender<bool>,
+    store: Store,
+}
+
+impl Server {
+    /// Builds all parts and begins to listen. The port is bound first of all, so that a second server on it fails
+    /// before it has touched anything, and served last.
+    pub async fn start(settings: Settings) -> Result<Self> {
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", settings.listen))?;
+        let address = listener.local_addr()?;
+        let data = &settings.data;
+        std::fs::create_dir_all(data)
+            .with_context(|| format!("cannot make the data folder {}", data.display()))?;
+        let clock: SharedClock = Arc::new(SystemClock);
+
+        let store = Store::open(&settings.store).await.context("cannot open the store")?;
+        let ledger = Ledger::open(&data.join(folders::LEDGER), store.clone()).await?;
+        let sandbox = NamespaceSandbox::start(SandboxOptions {
+            network: network(settings.function_network),
+            allow_without_memory_limit: settings.allow_without_memory_limit,
+            ..SandboxOptions::new(data.join(folders::SANDBOX))
+        })
+        .context("cannot isolate functions (see freehold doctor)")?;
+        let catalog = Arc::new(Catalog::new(RuntimeOptions {
+            folders: settings.runtime_folders.clone(),
+            ..RuntimeOptions::default()
+        }));
+        let endpoint = Arc::new(InnerEndpoint::new(settings.account.clone()));
+        let executor = Executor::start(ExecutorOptions {
+            sandbox: sandbox.clone(),
+            catalog: catalog.clone(),
+            ledger: Some(ledger.clone()),
+            logs: Arc::new(FileLogSink::open(logs_folder(data)).context("cannot open the logs' folder")?),
+            endpoint: endpoint.clone(),
+            clock: clock.clone(),
+            network: network(settings.function_network),
+            limits: Limits::default(),
+        });
+        let lambda = Lambda::open(LambdaOptions {
+            store: store.clone(),
+            executor: Arc::new(executor.clone()),
+            catalog,
+            code_folder: data.join(folders::CODE),
+            clock: clock.clone(),
+        })
+        .await
+        .context("cannot open the Lambda service")?;
+        let gateway = Gateway::new(GatewayOptions {
+            services: vec![lambda],
+            credentials: Arc::new(known_keys(&settings)),
+            clock,
+            account: settings.account,
+            version: env!("CARGO_PKG_VERSION"),
+            limits: GatewayLimits { drain_timeout: DRAIN_DEADLINE, ..GatewayLimits::default() },
+        })?;
+        endpoint.open(gateway.clone());
+
+        let (stop_folding, folding_stops) = watch::channel(false);
+        let folding = tokio::spawn({
+            let ledger = ledger.clone();
+            async move { ledger.run(folding_stops).await }
+        });
+        let (stop_front, mut front_stops) = watch::channel(false);
+        let front = tokio::spawn(async move {
+            let stopped = async move {
+                // An error means that the sender is gone, and so is the server.
+                let _ = front_stops.wait_for(|stop| *stop).await;
+            };
+            gateway.serve(listener, stopped).await;
+        });
+        tracing::info!(%address, data = %settings.data.display(), "ready");
+        Ok(Self { address, front, stop_front, executor, sandbox, ledger, folding, stop_folding, store })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes everything down, in reverse of start. Each part has a deadline of its own.
+    pub async fn stop(self) {
+        self.stop_front.send_replace(true);
+        if let Err(error) = self.front.await {
+            tracing::error!(%error, "the front door broke");
+        }
+        self.executor.shutdown(EXECUTOR_DEADLINE).await;
+        self.sandbox.shutdown().await;
+        self.stop_folding.send_replace(true);
+        if let Err(error) = self.folding.await {
+            tracing::error!(%error, "the ledger's loop broke");
+        }
+        if let Err(error) = self.ledger.fold().await {
+            tracing::error!(%error, "the ledger could not be folded; the next start does it");
+        }
+        self.store.close().await;
+    }
+}
+
+fn network(setting: FunctionNetwork) -> Network {
+    match setting {
+        FunctionNetwork::Isolated => Network::Isolated,
+        FunctionNetwork::Internet => Network::Internet,
+    }
+}
+
+fn known_keys(settings: &Settings) -> KnownKeys {
+    let mut keys = KnownKeys::new();
+    if let Some(credentials) = &settings.credentials {
+        keys = keys.with(Identity::root(credentials.clone(), &settings.account));
+    }
+    if settings.development_key {
+        keys = keys.with_development_key(&settings.account);
+    }
+    keys
+}
