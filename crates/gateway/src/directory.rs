@@ -112,7 +112,9 @@ impl Entry {
         match found {
             Some((Target::Operation(operation), labels)) => Ok(Found::Operation(operation, labels)),
             Some((Target::Known(name), _)) => Err(ApiError::unknown_operation(name)),
-            None => Err(ApiError::unknown_operation(&format!("{name} of the service {}", self.scope))),
+            None => {
+                Err(unknown(format!("Unknown operation: the service {} has none at '{name}'.", self.scope)))
+            }
         }
     }
 
@@ -120,7 +122,7 @@ impl Entry {
     pub(crate) fn by_action(&self, name: &str) -> Result<&'static Operation, ApiError> {
         let message = match self.names.find(name) {
             Some(Target::Operation(operation)) => return Ok(operation),
-            Some(Target::Known(name)) => format!("Freehold does not support the operation {name} (yet)."),
+            Some(Target::Known(name)) => ApiError::unknown_operation(name).message,
             None => format!("Could not find operation {} of the service {}.", shortened(name), self.scope),
         };
         // The query protocol's own form of an unknown operation.
@@ -150,12 +152,19 @@ pub(crate) fn no_service(parts: &Parts, scope: Option<&str>) -> ApiError {
     let name =
         target(parts).map(shortened).or_else(|| action(parts.uri.query()).map(|name| shortened(&name)));
     let name = name.unwrap_or_else(|| place(parts));
-    match scope {
+    unknown(match scope {
         Some(scope) => {
-            ApiError::unknown_operation(&format!("{name}: it has no service '{}'", shortened(scope)))
+            format!(
+                "Unknown operation '{name}': Freehold does not have the service '{}' yet.",
+                shortened(scope)
+            )
         }
-        None => ApiError::unknown_operation(&name),
-    }
+        None => format!("Unknown operation: nothing here answers '{name}'."),
+    })
+}
+
+fn unknown(message: String) -> ApiError {
+    ApiError::new("UnknownOperationException", StatusCode::NOT_FOUND, message)
 }
 
 /// `X-Amz-Target`.

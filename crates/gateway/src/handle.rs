@@ -118,9 +118,9 @@ async fn ask<'a>(
         return (likely_protocol(&parts, scope), Err(no_service(&parts, scope)));
     };
     log.service = entry.scope;
-    let presented = presented.and_then(|presented| presented.ok_or(SigV4Error::Missing));
     let verified = match presented {
-        Ok(presented) => verify(shared, source, entry, &presented, &parts, upload, log).await,
+        Ok(Some(presented)) => verify(shared, source, entry, &presented, &parts, upload, log).await,
+        Ok(None) => Err(unsigned(shared, entry, &parts, upload).await),
         Err(error) => Err(error.into_api_error(entry.protocol)),
     };
     let asked = match verified {
@@ -128,6 +128,22 @@ async fn ask<'a>(
         Err(error) => Err(error),
     };
     (entry.protocol, asked)
+}
+
+/// What is told to a request without a signature: that it needs one, if there is anything to be had with one.
+async fn unsigned(shared: &Shared, entry: &Entry, parts: &Parts, upload: &mut Upload) -> ApiError {
+    let missing = SigV4Error::Missing.into_api_error(entry.protocol);
+    match entry.find(parts) {
+        Ok(Found::Operation(..)) => missing,
+        Ok(Found::InForm(limit)) => match upload.read(limit, false, &shared.limits, &shared.memory).await {
+            Ok(form) => {
+                let name = action(Some(&String::from_utf8_lossy(&form.bytes)));
+                name.and_then(|name| entry.by_action(&name).err()).unwrap_or(missing)
+            }
+            Err(error) => body_error(&error, entry.scope),
+        },
+        Err(unknown) => unknown,
+    }
 }
 
 /// Reads the body and checks the signature.

@@ -42,7 +42,7 @@ impl RequestLog {
 impl Drop for RequestLog {
     fn drop(&mut self) {
         let Self { request_id, method, path, service, operation, .. } = &*self;
-        let ms = (self.clock.monotonic() - self.started).as_secs_f64() * 1000.0;
+        let ms = (self.clock.monotonic() - self.started).as_micros() as f64 / 1000.0;
         let principal = self.identity.as_ref().map_or("", |identity| identity.principal.arn.as_str());
         match self.answer {
             None => {

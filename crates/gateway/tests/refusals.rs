@@ -38,6 +38,8 @@ async fn without_a_signature_nothing_is_done() {
     let content_type = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
     form.headers_mut().insert("content-type", content_type);
     server.ask(&form).await.is_error(403, "MissingAuthenticationToken").says("<ErrorResponse");
+    // STS has operations that need no signature; none of them is here.
+    server.ask(&sts("Action=AssumeRoleWithWebIdentity")).await.is_error(400, "InvalidAction");
     let answer = server.ask(&unsigned("PUT", "/no/such/path", "")).await;
     answer.is_error(404, "UnknownOperationException").says("PUT /no/such/path");
     assert_eq!(server.fake.calls.load(Ordering::Relaxed), 0);
@@ -185,7 +187,7 @@ async fn what_does_not_exist_is_named() {
         signed_by(unsigned(method, path, ""), &development(), service)
     };
     let answer = server.ask(&ask("GET", "/later/x", "lambda")).await;
-    answer.is_error(404, "UnknownOperationException").says("the operation Later");
+    answer.is_error(404, "UnknownOperationException").says("The operation Later");
     let answer = server.ask(&ask("GET", "/never/x", "lambda")).await;
     answer.is_error(404, "UnknownOperationException").says("GET /never/x");
     let answer = server.ask(&ask("GET", "/", "braket")).await;

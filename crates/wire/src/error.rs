@@ -37,7 +37,7 @@ impl ApiError {
 
     /// The operation exists in AWS and not here (yet), or nowhere: 404 `UnknownOperationException`.
     pub fn unknown_operation(name: &str) -> Self {
-        let message = format!("Freehold does not support the operation {name} (yet).");
+        let message = format!("The operation {name} is not supported by Freehold yet.");
         Self::new("UnknownOperationException", StatusCode::NOT_FOUND, message)
     }
 

@@ -235,6 +235,10 @@ fn each_fault_has_a_message_of_its_own() {
         ("AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=c", "exactly 5 slash-delimited"),
         ("AWS4-HMAC-SHA256 Credential=a/20150830/r/s/x, SignedHeaders=host, Signature=c", "valid terminator"),
         (
+            "AWS4-HMAC-SHA256 Credential=a/20150830/R/s/aws4_request, SignedHeaders=host, Signature=c",
+            "valid region",
+        ),
+        (
             "AWS4-HMAC-SHA256 Credential=a/20150831/r/s/aws4_request, SignedHeaders=host, Signature=c",
             "does not match",
         ),

@@ -1,6 +1,6 @@
 //! Replies and errors as each protocol writes them.
 //!
-//! - [`json`]: REST-JSON and JSON 1.0/1.1
+//! - `json`: REST-JSON and JSON 1.0/1.1
 //! - [`query`]: query/XML and S3's XML
 //!
 //! Services give bodies that are already in their protocol's form; what is added here is what all answers of a protocol

@@ -6,11 +6,11 @@
 //!   signed headers, body hash       scope, hash
 //! ```
 //!
-//! - [`canonical`]: the canonical request and the string to sign, shared by both directions
-//! - [`sign`]: signs a request in its headers, or presigns a URL
+//! - `canonical`: the canonical request and the string to sign, shared by both directions
+//! - [`mod@sign`]: signs a request in its headers, or presigns a URL
 //! - [`verify`]: reads what a request presents and checks it
 //! - [`error`]: what can be wrong, in AWS's words for each protocol
-//! - [`time`]: the basic ISO 8601 form that the protocol speaks
+//! - `time`: the basic ISO 8601 form that the protocol speaks
 //!
 //! It knows no keys and no clock: both are arguments.
 //! Source: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.

@@ -23,6 +23,9 @@ use crate::form;
 /// How far a client's clock may be off, either way.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(15 * 60);
 
+/// The longest name of a region; AWS's longest has 14 characters. It becomes a part of ARNs, so not all will do.
+const REGION_LENGTH: usize = 32;
+
 /// What begins the words that stand for bodies signed in chunks.
 const STREAMING: &str = "STREAMING-";
 
@@ -151,7 +154,7 @@ impl<'a> Presented<'a> {
     /// What can be said of the fields alone.
     fn checked(self) -> Result<Self, SigV4Error> {
         let parts: Vec<&str> = self.credential.split('/').collect();
-        let [access_key_id, date, _, _, terminator] = parts.as_slice() else {
+        let [access_key_id, date, region, _, terminator] = parts.as_slice() else {
             return Err(SigV4Error::Incomplete(format!(
                 "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '{}'",
                 self.credential
@@ -164,6 +167,11 @@ impl<'a> Presented<'a> {
             return Err(SigV4Error::Scope(format!(
                 "Credential should be scoped with a valid terminator: '{TERMINATOR}', not '{terminator}'."
             )));
+        }
+        let is_region = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if !(1..=REGION_LENGTH).contains(&region.len()) || !region.bytes().all(is_region) {
+            let message = format!("Credential should be scoped to a valid region, not '{region}'.");
+            return Err(SigV4Error::Scope(message));
         }
         let timestamp = time::format(self.time);
         if *date != &timestamp[..8] {
