@@ -54,9 +54,12 @@ pub(crate) fn candidates(runtime: &Runtime, options: &Options) -> Vec<PathBuf> {
     let path: Vec<PathBuf> = options.path.iter().flat_map(std::env::split_paths).collect();
     list.add_all(&path, &exact);
     list.add_all(&managed(runtime, options), &exact);
-    let opt = children(Path::new("/opt")).into_iter().map(|folder| folder.join("bin"));
-    list.add_all(&opt.collect::<Vec<_>>(), &exact);
-    let system = SYSTEM_FOLDERS.map(PathBuf::from);
+    let system: Vec<PathBuf> = if options.system_folders {
+        let opt = children(Path::new("/opt")).into_iter().map(|folder| folder.join("bin"));
+        opt.chain(SYSTEM_FOLDERS.map(PathBuf::from)).collect()
+    } else {
+        Vec::new()
+    };
     list.add_all(&system, &exact);
     list.add_all(&path, &loose);
     list.add_all(&system, &loose);
@@ -201,13 +204,7 @@ mod tests {
     }
 
     fn only(home: &Path) -> Options {
-        Options {
-            folders: Vec::new(),
-            version_folders: Vec::new(),
-            path: None,
-            home: Some(home.to_owned()),
-            ..Options::default()
-        }
+        Options { home: Some(home.to_owned()), ..Options::nowhere() }
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Options {
     pub path: Option<OsString>,
     /// The home folder, in which version managers keep what they install.
     pub home: Option<PathBuf>,
+    /// Whether to look in `/opt` and the usual folders for programs, too.
+    pub system_folders: bool,
     /// How long one candidate may take to say what it is.
     pub probe_timeout: Duration,
 }
@@ -58,6 +60,21 @@ impl Default for Options {
                 .collect(),
             path: std::env::var_os("PATH"),
             home: std::env::home_dir(),
+            system_folders: true,
+            probe_timeout: PROBE_TIMEOUT,
+        }
+    }
+}
+
+impl Options {
+    /// No place at all: only runtimes that need no interpreter are found.
+    pub fn nowhere() -> Self {
+        Self {
+            folders: Vec::new(),
+            version_folders: Vec::new(),
+            path: None,
+            home: None,
+            system_folders: false,
             probe_timeout: PROBE_TIMEOUT,
         }
     }
