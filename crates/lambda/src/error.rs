@@ -36,6 +36,9 @@ pub enum LambdaError {
     /// No such function, version or alias; the ARN as it was asked for.
     #[error("Function not found: {0}")]
     FunctionNotFound(String),
+    /// No function of the caller's uses such a package.
+    #[error("Package not found: {0}")]
+    PackageNotFound(String),
     /// An ARN of another region than the one that was asked.
     #[error("Functions from '{named}' are not reachable in this region ('{here}')")]
     OtherRegion {
@@ -109,7 +112,7 @@ impl LambdaError {
             Self::InvalidParameter(_) | Self::Unsupported { .. } => {
                 ("InvalidParameterValueException", StatusCode::BAD_REQUEST)
             }
-            Self::FunctionNotFound(_) | Self::OtherRegion { .. } => {
+            Self::FunctionNotFound(_) | Self::PackageNotFound(_) | Self::OtherRegion { .. } => {
                 ("ResourceNotFoundException", StatusCode::NOT_FOUND)
             }
             Self::OtherAccount { .. } => ("AccessDeniedException", StatusCode::FORBIDDEN),

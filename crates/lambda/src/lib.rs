@@ -39,11 +39,13 @@ use freehold_runtimes::catalog::Catalog;
 use freehold_store::Store;
 use freehold_wire::error::ApiError;
 use freehold_wire::service::{Call, Definition, Reply, Service};
+use freehold_wire::sigv4::Credentials;
 
 use crate::code::CodeStore;
 use crate::error::LambdaError;
 use crate::functions::Functions;
 pub use crate::invoker::Invoker;
+use crate::operations::Downloads;
 use crate::updates::Updates;
 
 /// What Lambda is made of.
@@ -58,6 +60,17 @@ pub struct Options {
     pub code_folder: PathBuf,
     /// The time.
     pub clock: SharedClock,
+    /// The key that signs links to packages: see [`download_key`]. Without one, `GetFunction` gives no links.
+    pub downloads: Option<Credentials>,
+}
+
+/// A fresh random key for [`Options::downloads`]. The front door must know it, and nobody else.
+pub fn download_key() -> Credentials {
+    let random = || uuid::Uuid::new_v4().simple().to_string();
+    Credentials::new(
+        format!("FREEHOLD{}", &random()[..12].to_uppercase()),
+        format!("{}{}", random(), random()),
+    )
 }
 
 /// The service. Clones are the same.
@@ -70,6 +83,7 @@ pub struct Lambda {
     code: CodeStore,
     functions: Functions,
     updates: Updates,
+    downloads: Option<Downloads>,
 }
 
 impl Lambda {
@@ -82,10 +96,11 @@ impl Lambda {
     }
 
     async fn assemble(options: Options) -> Result<Self, LambdaError> {
-        let Options { store, executor, catalog, code_folder, clock } = options;
+        let Options { store, executor, catalog, code_folder, clock, downloads } = options;
         let code = CodeStore::open(code_folder, store.clone(), Arc::clone(&clock)).await?;
         let functions = Functions::open(store.clone(), code.clone(), Arc::clone(&executor));
-        Ok(Self { store, executor, catalog, clock, code, functions, updates: Updates::default() })
+        let (updates, downloads) = (Updates::default(), downloads.map(Downloads::new));
+        Ok(Self { store, executor, catalog, clock, code, functions, updates, downloads })
     }
 
     /// Wall time in ms since 1970.

@@ -33,7 +33,9 @@ pub(crate) struct FunctionConfiguration<'a> {
     tracing_config: TracingConfigResponse<'a>,
     revision_id: &'a str,
     #[serde(flatten)]
-    state: Option<StateMembers<'a>>,
+    state: StateMembers,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime_version_config: Option<RuntimeVersionConfig<'a>>,
     package_type: &'static str,
     architectures: [&'a str; 1],
     ephemeral_storage: EphemeralStorageResponse,
@@ -41,14 +43,28 @@ pub(crate) struct FunctionConfiguration<'a> {
     logging_config: LoggingConfigResponse<'a>,
 }
 
-/// The members that `ListFunctions` leaves out.
-#[derive(Debug, Serialize)]
+/// How far a creation or an update has come, as AWS shows it.
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct StateMembers<'a> {
-    state: &'static str,
-    last_update_status: &'static str,
-    runtime_version_config: RuntimeVersionConfig<'a>,
+struct StateMembers {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_reason_code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_update_status: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_update_status_reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_update_status_reason_code: Option<&'static str>,
 }
+
+/// AWS's reason for both a creation and an update that has not ended.
+const BEING_CREATED: &str = "The function is being created.";
+/// The code that goes with it.
+const CREATING: &str = "Creating";
 
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -111,12 +127,14 @@ pub(crate) struct GetFunctionResponse<'a> {
     pub(crate) tags: &'a BTreeMap<String, String>,
 }
 
-/// `FunctionCodeLocation`. Without `Location`: there is no address yet from which the zip could be fetched, and one that
-/// leads nowhere would be worse than none.
+/// `FunctionCodeLocation`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct FunctionCodeLocation {
     pub(crate) repository_type: &'static str,
+    /// A URL from which anyone may fetch the zip for a while.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) location: Option<String>,
 }
 
 /// `ListFunctionsResponse`.
@@ -150,13 +168,14 @@ impl<'a> FunctionConfiguration<'a> {
             environment: configuration.variables.as_ref().map(|variables| EnvironmentResponse { variables }),
             tracing_config: TracingConfigResponse { mode: &configuration.tracing_mode },
             revision_id: record.revision_id.as_str(),
-            // The code was unpacked before the operation answered: there is nothing to wait for.
-            state: Some(StateMembers {
-                state: "Active",
-                last_update_status: "Successful",
-                runtime_version_config: RuntimeVersionConfig {
-                    runtime_version_arn: &configuration.runtime_version_arn,
-                },
+            // The code was unpacked before the change was committed: what can be read can be invoked.
+            state: StateMembers {
+                state: Some("Active"),
+                last_update_status: Some("Successful"),
+                ..StateMembers::default()
+            },
+            runtime_version_config: Some(RuntimeVersionConfig {
+                runtime_version_arn: &configuration.runtime_version_arn,
             }),
             package_type: "Zip",
             architectures: [&record.code.architecture],
@@ -171,9 +190,36 @@ impl<'a> FunctionConfiguration<'a> {
         }
     }
 
+    /// The function as `CreateFunction` answers: on AWS it is never active so soon, and clients wait for that by reading.
+    pub(crate) fn created(id: &'a FunctionId, record: &'a FunctionRecord) -> Self {
+        let state = StateMembers {
+            state: Some("Pending"),
+            state_reason: Some(BEING_CREATED),
+            state_reason_code: Some(CREATING),
+            ..StateMembers::default()
+        };
+        Self { state, ..Self::of(id, record, None) }
+    }
+
+    /// The function as the two updates answer: like a creation, never done so soon.
+    pub(crate) fn updated(id: &'a FunctionId, record: &'a FunctionRecord) -> Self {
+        let state = StateMembers {
+            state: Some("Active"),
+            last_update_status: Some("InProgress"),
+            last_update_status_reason: Some(BEING_CREATED),
+            last_update_status_reason_code: Some(CREATING),
+            ..StateMembers::default()
+        };
+        Self { state, ..Self::of(id, record, None) }
+    }
+
     /// The function as `ListFunctions` shows it.
     pub(crate) fn listed(id: &'a FunctionId, record: &'a FunctionRecord, qualifier: Option<&str>) -> Self {
-        Self { state: None, ..Self::of(id, record, qualifier) }
+        Self {
+            state: StateMembers::default(),
+            runtime_version_config: None,
+            ..Self::of(id, record, qualifier)
+        }
     }
 }
 

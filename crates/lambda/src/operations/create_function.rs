@@ -59,7 +59,7 @@ pub(super) async fn create_function(lambda: Lambda, call: Call) -> Result<Reply,
         lambda.code.discard(&record.code.zip).await?;
         return Err(error);
     }
-    json_reply(StatusCode::CREATED, &FunctionConfiguration::of(&id, &record, None))
+    json_reply(StatusCode::CREATED, &FunctionConfiguration::created(&id, &record))
 }
 
 async fn commit(lambda: &Lambda, id: &FunctionId, record: &FunctionRecord) -> Result<(), LambdaError> {

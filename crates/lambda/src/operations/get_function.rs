@@ -14,7 +14,13 @@ pub(super) async fn get_function(lambda: &Lambda, call: &Call) -> Result<Reply, 
     let record = record_of(lambda, &target).await?;
     let response = GetFunctionResponse {
         configuration: FunctionConfiguration::of(&target.id, &record, target.qualifier.as_deref()),
-        code: FunctionCodeLocation { repository_type: "S3" },
+        code: FunctionCodeLocation {
+            repository_type: "S3",
+            location: lambda
+                .downloads
+                .as_ref()
+                .and_then(|downloads| downloads.location(call, &record.code.zip, lambda.clock.wall())),
+        },
         tags: &record.tags,
     };
     json_reply(StatusCode::OK, &response)

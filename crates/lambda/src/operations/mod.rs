@@ -5,6 +5,7 @@
 
 mod create_function;
 mod delete_function;
+mod download_package;
 mod get_function;
 mod invoke;
 mod known;
@@ -13,6 +14,8 @@ mod list_functions;
 mod tests;
 mod update_function_code;
 mod update_function_configuration;
+
+pub(crate) use download_package::Downloads;
 
 use std::future::Future;
 
@@ -44,7 +47,7 @@ pub(crate) static DEFINITION: Definition = Definition {
 };
 
 /// Every operation that is answered.
-pub(crate) static OPERATIONS: [Operation; 8] = [
+pub(crate) static OPERATIONS: [Operation; 9] = [
     Operation {
         name: "CreateFunction",
         route: Route::Rest(Verb::Post, "/2015-03-31/functions"),
@@ -102,6 +105,13 @@ pub(crate) static OPERATIONS: [Operation; 8] = [
         resource: "function:{FunctionName}",
         body_limit: EVENT_BODY_BYTES,
     },
+    Operation {
+        name: "DownloadPackage",
+        route: Route::Rest(Verb::Get, "/freehold/packages/{Package}"),
+        action: "lambda:GetFunction",
+        resource: "*",
+        body_limit: BODY_BYTES,
+    },
 ];
 
 /// Carries out one call.
@@ -111,6 +121,7 @@ pub(crate) async fn call(lambda: &Lambda, call: Call) -> Result<Reply, ApiError>
         "GetFunction" => get_function::get_function(lambda, &call).await,
         "GetFunctionConfiguration" => get_function::get_function_configuration(lambda, &call).await,
         "ListFunctions" => list_functions::list_functions(lambda, &call).await,
+        "DownloadPackage" => download_package::download_package(lambda, &call).await,
         "CreateFunction" => to_its_end(create_function::create_function(lambda.clone(), call)).await,
         "UpdateFunctionCode" => {
             to_its_end(update_function_code::update_function_code(lambda.clone(), call)).await

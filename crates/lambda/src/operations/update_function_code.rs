@@ -52,7 +52,7 @@ pub(super) async fn update_function_code(lambda: Lambda, call: Call) -> Result<R
     let committed = committed.await;
     drop(claim);
     match committed {
-        Ok(record) => json_reply(StatusCode::OK, &FunctionConfiguration::of(&target.id, &record, None)),
+        Ok(record) => json_reply(StatusCode::OK, &FunctionConfiguration::updated(&target.id, &record)),
         Err(error) => {
             lambda.code.discard(&zip).await?;
             Err(error)

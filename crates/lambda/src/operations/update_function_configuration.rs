@@ -45,5 +45,5 @@ pub(super) async fn update_function_configuration(lambda: Lambda, call: Call) ->
             ..old.clone()
         })
     });
-    json_reply(StatusCode::OK, &FunctionConfiguration::of(&target.id, &record.await?, None))
+    json_reply(StatusCode::OK, &FunctionConfiguration::updated(&target.id, &record.await?))
 }

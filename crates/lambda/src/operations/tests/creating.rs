@@ -25,8 +25,8 @@ async fn a_function_is_created_with_awss_defaults() {
             "FunctionArn": "arn:aws:lambda:us-east-1:000000000000:function:hello-world",
             "Runtime": "provided.al2023", "Role": ROLE, "Handler": "bootstrap", "CodeSize": zip.len(),
             "Description": "", "Timeout": 3, "MemorySize": 128, "LastModified": "2026-11-23T11:45:00.123+0000",
-            "CodeSha256": digest, "Version": "$LATEST", "TracingConfig": {"Mode": "PassThrough"}, "State": "Active",
-            "LastUpdateStatus": "Successful", "PackageType": "Zip", "Architectures": [architecture],
+            "CodeSha256": digest, "Version": "$LATEST", "TracingConfig": {"Mode": "PassThrough"}, "State": "Pending",
+            "StateReason": "The function is being created.", "StateReasonCode": "Creating", "PackageType": "Zip", "Architectures": [architecture],
             "EphemeralStorage": {"Size": 512}, "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
             "LoggingConfig": {"LogFormat": "Text", "LogGroup": "/aws/lambda/hello-world"},
         })
@@ -60,14 +60,19 @@ async fn what_the_client_sets_is_given_back() {
     assert_eq!(created["VpcConfig"]["SubnetIds"], json!([]));
     let found = fixture.json(call("GetFunction", Some("f"))).await;
     assert_eq!(found["Tags"], json!({"team": "a"}));
-    assert_eq!(found["Configuration"], created);
+    assert_eq!(
+        (&found["Configuration"]["State"], &found["Configuration"]["LastUpdateStatus"]),
+        (&json!("Active"), &json!("Successful"))
+    );
+    assert_eq!(found["Configuration"]["RevisionId"], created["RevisionId"]);
     assert_eq!(found["Code"]["RepositoryType"], "S3");
 }
 
 #[tokio::test]
 async fn a_name_that_is_taken_is_refused_and_nothing_is_left() {
     let fixture = Fixture::new().await;
-    let first = fixture.create("f").await;
+    fixture.create("f").await;
+    let first = fixture.json(call("GetFunctionConfiguration", Some("f"))).await;
     let folders = fixture.code_folders();
     let other = create_with("Code", json!({"ZipFile": zip_base64("other")}));
     let conflict = ("ResourceConflictException".to_owned(), 409, "Function already exist: f".to_owned());

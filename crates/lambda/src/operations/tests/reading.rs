@@ -153,3 +153,28 @@ async fn accounts_and_regions_do_not_see_each_other() {
     other.principal.account = AccountId::new("111111111111");
     assert_eq!(fixture.json(other).await, json!({"Functions": []}));
 }
+
+#[tokio::test]
+async fn the_link_to_a_package_leads_to_it() {
+    let fixture = Fixture::new().await;
+    fixture.create("f").await;
+    let found = fixture.json(with_header(call("GetFunction", Some("f")), "host", "localhost:4566")).await;
+    let link = found["Code"]["Location"].as_str().unwrap();
+    let rest = link.strip_prefix("http://localhost:4566/freehold/packages/").unwrap();
+    let (hash, query) = rest.split_once('?').unwrap();
+    assert!(query.contains("X-Amz-Expires=600") && query.contains("X-Amz-Signature="), "{query}");
+    let package = |hash: &str| {
+        let mut request = call("DownloadPackage", None);
+        request.labels.insert("Package", hash.to_owned());
+        request
+    };
+    let reply = fixture.send(package(hash)).await.unwrap();
+    assert_eq!(reply.body, zip("#!/bin/sh"));
+    assert_eq!(reply.headers["content-type"], "application/zip");
+    for wrong in ["", "x", &"0".repeat(64), "../../etc/passwd"] {
+        assert_eq!(fixture.error(package(wrong)).await.0, "ResourceNotFoundException", "{wrong}");
+    }
+    let mut others = package(hash);
+    others.principal.account = AccountId::new("111111111111");
+    assert_eq!(fixture.error(others).await.0, "ResourceNotFoundException");
+}
