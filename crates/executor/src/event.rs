@@ -142,7 +142,12 @@ pub struct LogBatch {
 /// Serves the platform's own endpoint inside an environment: a connection on this listener is the function's role.
 pub trait PlatformEndpoint: Send + Sync + 'static {
     /// Serves `listener` until it is told to stop by `closed`.
-    fn serve(&self, listener: tokio::net::TcpListener, identity: RoleIdentity, closed: tokio::sync::watch::Receiver<bool>);
+    fn serve(
+        &self,
+        listener: tokio::net::TcpListener,
+        identity: RoleIdentity,
+        closed: tokio::sync::watch::Receiver<bool>,
+    );
 }
 
 /// The temporary credentials of an execution role, as one environment got them.

@@ -9,8 +9,9 @@ use freehold_base::limits;
 pub const FREEZE_DELAY: Duration = Duration::from_millis(10);
 
 /// How long a new event waits for an environment that has answered but not yet asked for its next event. A runtime asks
-/// within tens of microseconds, while a cold start takes milliseconds: starting another one would be the slower way.
-pub const SETTLE_GRACE: Duration = Duration::from_millis(5);
+/// within tens of microseconds, within milliseconds on a machine that is busy, while a cold start takes some ten
+/// milliseconds of computing: starting another one would be the slower way, and make a busy machine busier.
+pub const SETTLE_GRACE: Duration = Duration::from_millis(20);
 
 /// How long an environment without events is kept.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);

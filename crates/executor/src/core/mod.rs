@@ -429,7 +429,8 @@ impl Core {
     /// Drops the version's environments that have no event.
     fn drop_free(&mut self, now: Instant, key: &Arc<str>) {
         let Some(version) = self.versions.get(key) else { return };
-        let free = |id: &&EnvironmentId| !matches!(self.environments[*id].state, State::Starting | State::Busy(_));
+        let free =
+            |id: &&EnvironmentId| !matches!(self.environments[*id].state, State::Starting | State::Busy(_));
         let ids: Vec<_> = version.environments.iter().filter(free).copied().collect();
         for id in ids {
             self.drop_environment(now, id);

@@ -18,6 +18,9 @@ const EVENTS: usize = 40_000;
 /// Seeds tried when none is given.
 const SEEDS: std::ops::Range<u64> = 1..9;
 
+/// Every so many steps everything is looked at, which takes time by the number of environments.
+const DEEP_CHECK_STEPS: usize = 16;
+
 /// SplitMix64: small, seeded, good enough to shuffle a schedule.
 struct Random(u64);
 
@@ -79,6 +82,7 @@ struct Simulation {
     environments: HashMap<EnvironmentId, Modelled>,
     agenda: BinaryHeap<Reverse<(Instant, EnvironmentId, u64, Step)>>,
     open: HashSet<EventId>,
+    steps: usize,
     arrived: usize,
     ended: usize,
     rejected: usize,
@@ -98,7 +102,8 @@ impl Simulation {
             settle_grace: Duration::from_micros(1 + random.below(2_000)),
             ..Limits::default()
         };
-        let versions = (0..5).map(|n| version(&format!("f{n}"), &format!("f{n}-0"), (n == 1).then_some(3))).collect();
+        let versions =
+            (0..5).map(|n| version(&format!("f{n}"), &format!("f{n}-0"), (n == 1).then_some(3))).collect();
         Self {
             core: Core::new(limits.clone()),
             limits,
@@ -109,6 +114,7 @@ impl Simulation {
             environments: HashMap::new(),
             agenda: BinaryHeap::new(),
             open: HashSet::new(),
+            steps: 0,
             arrived: 0,
             ended: 0,
             rejected: 0,
@@ -183,7 +189,9 @@ impl Simulation {
         loop {
             let step = self.agenda.peek().map(|Reverse((at, ..))| *at);
             let tick = self.core.next_tick();
-            let Some(next) = [step, tick].into_iter().flatten().min().filter(|next| *next <= until) else { break };
+            let Some(next) = [step, tick].into_iter().flatten().min().filter(|next| *next <= until) else {
+                break;
+            };
             self.now = self.now.max(next);
             if tick.is_some_and(|tick| tick <= next) {
                 self.core.tick(self.now);
@@ -260,12 +268,14 @@ impl Simulation {
                 Action::Start { environment, version } => self.made(environment, &version),
                 Action::Dispatch { environment, event, .. } => self.dispatched(environment, event),
                 Action::Freeze { environment } => {
-                    let modelled = self.environments.get_mut(&environment).expect("only what lives is frozen");
+                    let modelled =
+                        self.environments.get_mut(&environment).expect("only what lives is frozen");
                     assert_eq!(modelled.doing, Doing::Idle { frozen: false });
                     modelled.doing = Doing::Idle { frozen: true };
                 }
                 Action::Drop { environment } => {
-                    let modelled = self.environments.remove(&environment).expect("only what lives is dropped");
+                    let modelled =
+                        self.environments.remove(&environment).expect("only what lives is dropped");
                     assert!(!matches!(modelled.doing, Doing::Running(_)), "dropped while it runs an event");
                 }
                 Action::Reject { event, .. } => self.end(event),
@@ -279,7 +289,10 @@ impl Simulation {
         starts.push(self.now);
         starts.retain(|at| *at + self.limits.scaling_period > self.now);
         // A full bucket and what it regains within the period.
-        assert!(starts.len() <= 2 * self.limits.scaling_burst as usize, "more starts than the scaling rate allows");
+        assert!(
+            starts.len() <= 2 * self.limits.scaling_burst as usize,
+            "more starts than the scaling rate allows"
+        );
         let modelled = Modelled { version: version.key.clone(), doing: Doing::Starting, turn: 0 };
         assert!(self.environments.insert(id, modelled).is_none(), "an environment's id is new");
         let after = self.random.micros(5_000);
@@ -307,17 +320,24 @@ impl Simulation {
         self.plan(after, id, turn, step);
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
         assert_eq!(self.core.in_flight() as usize, self.open.len(), "the core counts what is in flight");
         assert!(self.core.in_flight() <= self.limits.account_concurrency, "over the account's concurrency");
         assert_eq!(self.core.environments(), self.environments.len(), "every environment is accounted for");
+        self.steps += 1;
+        if !self.steps.is_multiple_of(DEEP_CHECK_STEPS) {
+            return;
+        }
         let function = self.core.functions.get(self.versions[1].function_arn.as_str());
         if let Some(function) = function {
             assert!(function.in_flight <= 3, "over the reserved concurrency");
         }
         for version in self.core.versions.values() {
             assert!(version.waiting.len() <= version.coming(), "an event waits for nothing");
-            assert!(version.idle.is_empty() || version.waiting.is_empty(), "an event waits beside an idle environment");
+            assert!(
+                version.idle.is_empty() || version.waiting.is_empty(),
+                "an event waits beside an idle environment"
+            );
         }
         for (id, modelled) in &self.environments {
             assert_eq!(*self.core.environments[id].version, *modelled.version, "one version for life");

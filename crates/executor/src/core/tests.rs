@@ -188,12 +188,17 @@ fn limits_reject_with_aws_reasons() {
     }
     assert_eq!(bench.arrive(&plain), throttled(ThrottleReason::Concurrency));
     bench.core.set_reserved(bench.now, &reserved.function_arn, None);
-    assert_eq!(bench.arrive(&plain), throttled(ThrottleReason::Concurrency), "the account's limit holds for all");
+    assert_eq!(
+        bench.arrive(&plain),
+        throttled(ThrottleReason::Concurrency),
+        "the account's limit holds for all"
+    );
 }
 
 #[test]
 fn scaling_and_request_rates_are_limited_per_function() {
-    let limits = Limits { scaling_burst: 2, requests_per_concurrency: 1, account_concurrency: 8, ..Limits::default() };
+    let limits =
+        Limits { scaling_burst: 2, requests_per_concurrency: 1, account_concurrency: 8, ..Limits::default() };
     let mut bench = Bench::new(limits.clone());
     let hello = version("hello", "1", None);
     bench.arrive(&hello).expect("admitted");
@@ -260,7 +265,10 @@ fn a_retired_version_ends_with_its_last_event() {
     let idle = bench.warm(&hello);
     bench.core.retire(bench.now, "1");
     let actions = bench.actions();
-    assert!(matches!(actions.as_slice(), [Action::Drop { environment }] if *environment == idle), "{actions:?}");
+    assert!(
+        matches!(actions.as_slice(), [Action::Drop { environment }] if *environment == idle),
+        "{actions:?}"
+    );
 
     bench.arrive(&hello).expect("a late event still runs");
     let late = bench.started();
@@ -268,7 +276,10 @@ fn a_retired_version_ends_with_its_last_event() {
     bench.dispatched();
     bench.core.answered(bench.now, late);
     let actions = bench.actions();
-    assert!(matches!(actions.as_slice(), [Action::Drop { environment }] if *environment == late), "{actions:?}");
+    assert!(
+        matches!(actions.as_slice(), [Action::Drop { environment }] if *environment == late),
+        "{actions:?}"
+    );
 }
 
 #[test]

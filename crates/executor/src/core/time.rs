@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::model::{Action, EnvironmentId, Moment, State};
 use super::Core;
+use super::model::{Action, EnvironmentId, Moment, State};
 
 /// Buckets are full again after this long, whatever their period: a function's request rate is replenished in a second.
 const REQUESTS_PERIOD: Duration = Duration::from_secs(1);

@@ -19,7 +19,10 @@ pub(super) fn role(version: &FunctionVersion) -> RoleIdentity {
     RoleIdentity {
         role_arn: version.role_arn.clone(),
         session_name: version.name.clone(),
-        access_key_id: format!("ASIA{}", random_text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", ACCESS_KEY_CHARACTERS)),
+        access_key_id: format!(
+            "ASIA{}",
+            random_text(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", ACCESS_KEY_CHARACTERS)
+        ),
         secret_access_key: random_text(BASE64, SECRET_CHARACTERS),
         session_token: random_text(BASE64, TOKEN_CHARACTERS),
     }
@@ -52,8 +55,13 @@ fn random_text(alphabet: &[u8], length: usize) -> String {
     while text.len() < length {
         let bytes = *Uuid::new_v4().as_bytes();
         // Bytes 6 and 8 carry the UUID's version and variant: not random.
-        let random = bytes.iter().enumerate().filter(|(index, _)| !matches!(index, 6 | 8)).map(|(_, byte)| byte);
-        text.extend(random.take(length - text.len()).map(|byte| char::from(alphabet[usize::from(*byte) % alphabet.len()])));
+        let random =
+            bytes.iter().enumerate().filter(|(index, _)| !matches!(index, 6 | 8)).map(|(_, byte)| byte);
+        text.extend(
+            random
+                .take(length - text.len())
+                .map(|byte| char::from(alphabet[usize::from(*byte) % alphabet.len()])),
+        );
     }
     text
 }

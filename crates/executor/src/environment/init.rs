@@ -44,7 +44,8 @@ impl Task {
                 (Some(instance), failure)
             }
         };
-        let took = self.shell.clock.monotonic() - instance.as_ref().map_or(began, |instance| instance.started);
+        let took =
+            self.shell.clock.monotonic() - instance.as_ref().map_or(began, |instance| instance.started);
         match (failure, instance.take()) {
             (None, Some(instance)) => {
                 self.init = Some(took);

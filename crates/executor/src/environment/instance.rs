@@ -134,7 +134,9 @@ pub(super) async fn start(
         let (catalog, version) = (Arc::clone(&shell.catalog), Arc::clone(version));
         let (role, log_stream, network) = (role.clone(), log_stream.to_owned(), shell.network);
         let plan = move || plan(&catalog, &version, &role, &log_stream, network);
-        tokio::task::spawn_blocking(plan).await.map_err(|error| InvokeError::Environment(error.to_string()))??
+        tokio::task::spawn_blocking(plan)
+            .await
+            .map_err(|error| InvokeError::Environment(error.to_string()))??
     };
     begun(&plan.installed);
     let started = tokio::time::timeout(START_TIMEOUT, shell.sandbox.start(plan.spec)).await;
@@ -144,7 +146,9 @@ pub(super) async fn start(
     let started = shell.clock.monotonic();
     let mut listeners = channels.listeners.into_iter();
     let (Some(runtime_api), Some(endpoint)) = (listeners.next(), listeners.next()) else {
-        return Err(InvokeError::Environment("the sandbox gave back fewer listeners than asked for".into()).into());
+        return Err(
+            InvokeError::Environment("the sandbox gave back fewer listeners than asked for".into()).into()
+        );
     };
     let io = |error: std::io::Error| InvokeError::Environment(error.to_string());
     let (closed, close) = watch::channel(false);

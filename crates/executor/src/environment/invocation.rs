@@ -52,7 +52,12 @@ impl Attempt {
 
 impl Task {
     /// Runs an event in a running sandbox.
-    pub(super) async fn run_event(&mut self, commands: &mut Commands, instance: &mut Instance, mut job: Job) -> After {
+    pub(super) async fn run_event(
+        &mut self,
+        commands: &mut Commands,
+        instance: &mut Instance,
+        mut job: Job,
+    ) -> After {
         if self.frozen {
             if let Err(error) = instance.environment.thaw().await {
                 tracing::warn!(%error, "an idle environment is dropped: it cannot be thawed");
@@ -143,7 +148,13 @@ impl Task {
     }
 
     /// What the runtime wants while an event is running. `Some`: it has answered.
-    fn call(&mut self, call: Call, invocation: &Arc<Invocation>, job: &Job, handed: &mut bool) -> Option<Posted> {
+    fn call(
+        &mut self,
+        call: Call,
+        invocation: &Arc<Invocation>,
+        job: &Job,
+        handed: &mut bool,
+    ) -> Option<Posted> {
         match call {
             Call::Next { reply } if !*handed => {
                 if reply.send(Arc::clone(invocation)).is_ok() {
@@ -176,12 +187,20 @@ impl Task {
     }
 
     /// Writes up what came of an event, and only then tells the caller.
-    pub(super) fn conclude(&mut self, instance: Option<&mut Instance>, job: Job, attempt: &Attempt, ended: Ended) {
+    pub(super) fn conclude(
+        &mut self,
+        instance: Option<&mut Instance>,
+        job: Job,
+        attempt: &Attempt,
+        ended: Ended,
+    ) {
         let mut duration = self.shell.clock.monotonic().saturating_duration_since(attempt.began);
         let id = job.event.request_id.as_str();
         let (answer, failure, reusable) = match ended {
             Ended::Posted(Posted::Response(body)) => (Answer::Payload(body), None, true),
-            Ended::Posted(Posted::Error(error)) => (Answer::Error(failure::error_payload(&error)), None, true),
+            Ended::Posted(Posted::Error(error)) => {
+                (Answer::Error(failure::error_payload(&error)), None, true)
+            }
             Ended::Posted(Posted::TooLarge { bytes }) => failed(Failure::TooLarge(bytes), id, true),
             Ended::Failed(failure) => failed(failure, id, false),
             Ended::Untouched => failed(Failure::Exit(Exit::Killed), id, false),
@@ -234,7 +253,10 @@ impl Task {
             request_id: event.request_id.as_str().to_owned(),
             deadline_ms: ms_since_1970(attempt.began_wall + self.version.timeout),
             invoked_arn: event.invoked_arn.clone(),
-            trace_header: event.trace_header.clone().unwrap_or_else(|| identity::trace_header(&self.shell.clock)),
+            trace_header: event
+                .trace_header
+                .clone()
+                .unwrap_or_else(|| identity::trace_header(&self.shell.clock)),
             client_context: event.client_context.clone(),
             payload: event.payload.clone(),
         }

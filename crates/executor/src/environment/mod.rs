@@ -68,7 +68,11 @@ pub(crate) struct Job {
 }
 
 /// Starts an environment's task.
-pub(crate) fn spawn(shell: &Arc<Shell>, id: EnvironmentId, version: Arc<FunctionVersion>) -> mpsc::Sender<Command> {
+pub(crate) fn spawn(
+    shell: &Arc<Shell>,
+    id: EnvironmentId,
+    version: Arc<FunctionVersion>,
+) -> mpsc::Sender<Command> {
     let (sender, receiver) = mpsc::channel(COMMANDS);
     let commands = Commands { shell: Arc::clone(shell), id, receiver };
     let alive = shell.count_task();
@@ -131,7 +135,12 @@ async fn run(mut commands: Commands, version: Arc<FunctionVersion>) {
     let mut task = Task {
         id: commands.id,
         role: identity::role(&version),
-        journal: Journal::new(Arc::clone(&shell.logs), Arc::clone(&shell.clock), &version.log_group, &log_stream),
+        journal: Journal::new(
+            Arc::clone(&shell.logs),
+            Arc::clone(&shell.clock),
+            &version.log_group,
+            &log_stream,
+        ),
         log_stream,
         frozen: false,
         init: None,
@@ -188,10 +197,12 @@ impl Task {
                 () = until(overdue) => Next::Overdue,
             };
             match next {
-                Next::Command(Some(Command::Run(job))) => match self.run_event(commands, &mut instance, *job).await {
-                    After::Answered { deadline } => overdue = Some(deadline),
-                    After::Gone => break,
-                },
+                Next::Command(Some(Command::Run(job))) => {
+                    match self.run_event(commands, &mut instance, *job).await {
+                        After::Answered { deadline } => overdue = Some(deadline),
+                        After::Gone => break,
+                    }
+                }
                 Next::Command(Some(Command::Freeze)) => {
                     if let Err(error) = instance.environment.freeze().await {
                         tracing::warn!(%error, "an idle environment is dropped: it cannot be frozen");
@@ -210,7 +221,9 @@ impl Task {
                     instance.output.pump(&mut self.journal);
                     self.journal.flush();
                 }
-                Next::Command(Some(Command::Drop) | None) | Next::Call(None) | Next::Exit | Next::Overdue => break,
+                Next::Command(Some(Command::Drop) | None) | Next::Call(None) | Next::Exit | Next::Overdue => {
+                    break;
+                }
             }
         }
         instance.output.pump(&mut self.journal);
@@ -229,7 +242,9 @@ impl Task {
                 (reply, Verdict::InvalidState { from: "ResponseSent", to: "InvocationResponse" })
             }
             Call::Answer { reply, .. } => (reply, Verdict::InvalidRequestId),
-            Call::InitError { reply, .. } => (reply, Verdict::InvalidState { from: "Ready", to: "InitError" }),
+            Call::InitError { reply, .. } => {
+                (reply, Verdict::InvalidState { from: "Ready", to: "InitError" })
+            }
         };
         // If the runtime has gone meanwhile, it does not want to know.
         let _ = reply.send(verdict);

@@ -142,7 +142,10 @@ mod tests {
 
     #[test]
     fn lines_are_put_together_from_whatever_pieces_come() {
-        assert_eq!(lines(&[b"one\ntwo\nth", b"ree", b"\n\nfive"]), (vec!["one".into(), "two".into(), "three".into(), "".into()], 4));
+        assert_eq!(
+            lines(&[b"one\ntwo\nth", b"ree", b"\n\nfive"]),
+            (vec!["one".into(), "two".into(), "three".into(), "".into()], 4)
+        );
     }
 
     #[test]

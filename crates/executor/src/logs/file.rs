@@ -69,7 +69,9 @@ impl FileLogSink {
         let queue = Arc::new(Queue::default());
         let writer = {
             let queue = Arc::clone(&queue);
-            std::thread::Builder::new().name("freehold-logs".into()).spawn(move || write_all(&queue, &folder))?
+            std::thread::Builder::new()
+                .name("freehold-logs".into())
+                .spawn(move || write_all(&queue, &folder))?
         };
         Ok(Self { queue, writer: Some(writer) })
     }
@@ -142,7 +144,10 @@ fn write_all(queue: &Queue, folder: &Path) {
         state.hurried = false;
         drop(state);
         if dropped > 0 {
-            tracing::warn!(lines = dropped, "functions wrote log lines faster than they could be stored: dropped");
+            tracing::warn!(
+                lines = dropped,
+                "functions wrote log lines faster than they could be stored: dropped"
+            );
         }
         files.write(&batches);
         queue.lock().writing = false;
@@ -182,7 +187,8 @@ impl Files {
         self.text.clear();
         for batch in batches {
             for (at_ms, line) in &batch.lines {
-                let at = Timestamp::from_millisecond(i64::try_from(*at_ms).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX);
+                let at = Timestamp::from_millisecond(i64::try_from(*at_ms).unwrap_or(i64::MAX))
+                    .unwrap_or(Timestamp::MAX);
                 write!(self.text, "{at:.3}\t{}\t", batch.stream)?;
                 // A line end within a line would look like two lines.
                 self.text.extend(line.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));

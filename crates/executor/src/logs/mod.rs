@@ -47,7 +47,10 @@ fn segments(folder: &Path) -> std::io::Result<Vec<u64>> {
     };
     for entry in entries {
         let name = entry?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".log")).and_then(|digits| digits.parse::<u64>().ok());
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(".log"))
+            .and_then(|digits| digits.parse::<u64>().ok());
         numbers.extend(number);
     }
     numbers.sort_unstable();

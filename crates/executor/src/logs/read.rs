@@ -43,7 +43,9 @@ impl LogReader {
             // What was being read may have been removed meanwhile.
             let (number, offset) = match self.position {
                 Some((number, offset)) if numbers.contains(&number) => (number, offset),
-                Some((number, _)) => (numbers.iter().copied().find(|other| *other > number).unwrap_or(oldest), 0),
+                Some((number, _)) => {
+                    (numbers.iter().copied().find(|other| *other > number).unwrap_or(oldest), 0)
+                }
                 None => (oldest, 0),
             };
             let later = numbers.iter().copied().find(|other| *other > number);

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::stream::Stream;
 use super::{ANSWER_BYTES, Call, Posted, PostedError, reply};
 
 /// What a connection buffers for headers and while it reads or writes a body, in bytes.
@@ -30,12 +31,15 @@ const ERROR_TYPE_BYTES: usize = 256;
 
 /// Serves one connection until it ends.
 pub(super) async fn serve(stream: TcpStream, calls: mpsc::Sender<Call>, bodies: Arc<Semaphore>) {
+    let stream = Stream::new(stream);
+    let watched = stream.clone();
     let service = service_fn(move |request| {
-        let (calls, bodies) = (calls.clone(), Arc::clone(&bodies));
-        async move { Ok::<_, Infallible>(handle(request, &calls, &bodies).await) }
+        let (calls, bodies, stream) = (calls.clone(), Arc::clone(&bodies), watched.clone());
+        async move { Ok::<_, Infallible>(handle(request, &calls, &bodies, &stream).await) }
     });
     let served = http1::Builder::new()
         .auto_date_header(false)
+        .half_close(true)
         .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service)
         .await;
@@ -79,7 +83,12 @@ fn route(path: &str) -> Route<'_> {
     }
 }
 
-async fn handle(request: Request<Incoming>, calls: &mpsc::Sender<Call>, bodies: &Semaphore) -> Response<Full<Bytes>> {
+async fn handle(
+    request: Request<Incoming>,
+    calls: &mpsc::Sender<Call>,
+    bodies: &Semaphore,
+    stream: &Stream,
+) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let route = route(parts.uri.path());
     match (&route, &parts.method) {
@@ -88,7 +97,7 @@ async fn handle(request: Request<Incoming>, calls: &mpsc::Sender<Call>, bodies: 
         _ => return reply::method_not_allowed(),
     }
     match route {
-        Route::Next => next(calls).await,
+        Route::Next => next(calls, stream).await,
         Route::Ping => reply::pong(),
         Route::NotSupported(what) => reply::not_supported(what),
         Route::Unknown => reply::not_found(),
@@ -98,15 +107,20 @@ async fn handle(request: Request<Incoming>, calls: &mpsc::Sender<Call>, bodies: 
     }
 }
 
-async fn next(calls: &mpsc::Sender<Call>) -> Response<Full<Bytes>> {
+async fn next(calls: &mpsc::Sender<Call>, stream: &Stream) -> Response<Full<Bytes>> {
     let (reply, invocation) = oneshot::channel();
     if calls.send(Call::Next { reply }).await.is_err() {
         return reply::closing();
     }
-    match invocation.await {
-        Ok(invocation) => reply::invocation(&invocation),
-        // Refused: an event is running, and has to be answered first.
-        Err(_) => reply::invalid_state("Running", "Ready"),
+    tokio::select! {
+        biased;
+        invocation = invocation => match invocation {
+            Ok(invocation) => reply::invocation(&invocation),
+            // Refused: an event is running, and has to be answered first.
+            Err(_) => reply::invalid_state("Running", "Ready"),
+        },
+        // Nobody is there any more to be given an event.
+        () = stream.ended() => reply::closing(),
     }
 }
 
@@ -117,7 +131,7 @@ async fn answer(
     calls: &mpsc::Sender<Call>,
     bodies: &Semaphore,
 ) -> Response<Full<Bytes>> {
-    let _body = bodies.acquire().await;
+    let turn = bodies.acquire().await;
     let answer = match (collect(body).await, error) {
         // The runtime closed the connection within its answer, which therefore counts for nothing.
         (Err(Unread::Truncated), _) => return reply::truncated(),
@@ -129,6 +143,7 @@ async fn answer(
     if calls.send(Call::Answer { request_id: id.to_owned(), answer, reply }).await.is_err() {
         return reply::closing();
     }
+    drop(turn);
     verdict.await.map_or_else(|_| reply::closing(), reply::verdict)
 }
 
@@ -138,7 +153,7 @@ async fn init_error(
     calls: &mpsc::Sender<Call>,
     bodies: &Semaphore,
 ) -> Response<Full<Bytes>> {
-    let _body = bodies.acquire().await;
+    let turn = bodies.acquire().await;
     let body = match collect(body).await {
         Ok(body) => body,
         Err(Unread::Truncated) => return reply::truncated(),
@@ -148,6 +163,7 @@ async fn init_error(
     if calls.send(Call::InitError { error: posted_error(headers, body), reply }).await.is_err() {
         return reply::closing();
     }
+    drop(turn);
     verdict.await.map_or_else(|_| reply::closing(), reply::verdict)
 }
 
@@ -194,7 +210,11 @@ async fn collect(mut body: Incoming) -> Result<Bytes, Unread> {
         }
         rest.extend_from_slice(&data);
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    let body = if rest.is_empty() { first } else { rest.freeze() };
+    if announced.is_some_and(|bytes| bytes != body.len() as u64) {
+        return Err(Unread::Truncated);
+    }
+    Ok(body)
 }
 
 /// Counts a body that is too large, so that the error can say how large.

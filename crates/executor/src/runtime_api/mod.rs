@@ -9,7 +9,7 @@
 //!
 //! - [`mod@self`]: [`Server`]: accepts connections and turns requests into [`Call`]s for the environment's task
 //! - `connection`: one request: route, bounded body, call, reply
-//! - `reply`: the replies, as AWS words them
+//! - `stream`: a connection whose end can be watched for; `reply`: the replies, as AWS words them
 //!
 //! What speaks to it is the customer's code: connections, bodies and headers are bounded, and nothing that it does here
 //! reaches further than its own environment. It knows nothing of events but their id: what may be answered when is
@@ -19,9 +19,7 @@
 
 mod connection;
 mod reply;
-
-#[cfg(test)]
-mod tests;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,9 @@
+//! The whole executor against a sandbox whose programs are tasks of the test: they speak the Runtime API over loopback
+//! as a function's runtime would, well or badly.
+
+mod answers;
+mod fake;
+mod hostile;
+mod life;
+mod limits;
+mod speed;
