@@ -100,18 +100,20 @@ impl Server {
             network: network(settings.function_network),
             limits: Limits::default(),
         });
+        let downloads = freehold_lambda::download_key();
         let lambda = Lambda::open(LambdaOptions {
             store: store.clone(),
             executor: Arc::new(executor.clone()),
             catalog,
             code_folder: data.join(folders::CODE),
             clock: clock.clone(),
+            downloads: Some(downloads.clone()),
         })
         .await
         .context("cannot open the Lambda service")?;
         let gateway = Gateway::new(GatewayOptions {
             services: vec![lambda],
-            credentials: Arc::new(known_keys(&settings)),
+            credentials: Arc::new(known_keys(&settings).with(Identity::root(downloads, &settings.account))),
             clock,
             account: settings.account,
             version: env!("CARGO_PKG_VERSION"),
