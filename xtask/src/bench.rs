@@ -7,7 +7,7 @@ use crate::run;
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Name {
+pub(crate) enum Name {
     /// Warm and cold invocations of the hello function, and how soon `serve` is ready, beside their floors.
     Invoke,
     /// The store's engine on its own pattern of work.
@@ -17,7 +17,7 @@ pub enum Name {
 }
 
 /// Runs one and lets it print its table.
-pub fn run(name: Name) -> Result<()> {
+pub(crate) fn run(name: Name) -> Result<()> {
     let (package, bench) = match name {
         Name::Invoke => ("freehold", "invoke"),
         Name::Store => ("freehold-store", "store"),

@@ -20,7 +20,7 @@ const PACKAGES: &[(&str, &str)] = &[
 ];
 
 /// Installs the Debian packages that are missing. Needs root only if one is.
-pub fn install_packages() -> Result<()> {
+pub(crate) fn install_packages() -> Result<()> {
     let missing: Vec<&str> =
         PACKAGES.iter().filter(|(_, sign)| !PathBuf::from(sign).exists()).map(|(name, _)| *name).collect();
     if missing.is_empty() {
@@ -40,7 +40,7 @@ pub fn install_packages() -> Result<()> {
 }
 
 /// The virtual environment's Python, with the packages of `tests/e2e/requirements.txt` in it.
-pub fn python() -> Result<PathBuf> {
+pub(crate) fn python() -> Result<PathBuf> {
     let folder = run::root().join("target/venv");
     let python = folder.join("bin/python");
     let requirements = run::root().join("tests/e2e/requirements.txt");

@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 /// The workspace's root folder.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.parent().expect("xtask lies in the workspace's root").to_path_buf()
 }
 
 /// A `cargo` command in the workspace's root.
-pub fn cargo(arguments: &[&str]) -> Command {
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.args(arguments).current_dir(root());
@@ -21,14 +21,14 @@ pub fn cargo(arguments: &[&str]) -> Command {
 }
 
 /// Any other command in the workspace's root.
-pub fn command(program: impl AsRef<Path>, arguments: &[&str]) -> Command {
+pub(crate) fn command(program: impl AsRef<Path>, arguments: &[&str]) -> Command {
     let mut command = Command::new(program.as_ref());
     command.args(arguments).current_dir(root());
     command
 }
 
 /// Runs a command to its end; a failure is an error that names it.
-pub fn checked(command: &mut Command) -> Result<()> {
+pub(crate) fn checked(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot run {}", text(command)))?;
     if !status.success() {
         bail!("{} failed: {status}", text(command));
@@ -37,7 +37,7 @@ pub fn checked(command: &mut Command) -> Result<()> {
 }
 
 /// Runs a command to its end, shows its stdout and gives every line of it to `seen`.
-pub fn watched(command: &mut Command, mut seen: impl FnMut(&str)) -> Result<()> {
+pub(crate) fn watched(command: &mut Command, mut seen: impl FnMut(&str)) -> Result<()> {
     let name = text(command);
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {name}"))?;
     let stdout = child.stdout.take().expect("stdout was asked for");

@@ -35,7 +35,7 @@ const STEPS: &[Step] = &[
 ];
 
 /// Runs the steps whose names contain `only`, or all of them.
-pub fn run(only: Option<&str>) -> Result<()> {
+pub(crate) fn run(only: Option<&str>) -> Result<()> {
     let start = Instant::now();
     let mut skipped = Vec::new();
     let mut done = 0;

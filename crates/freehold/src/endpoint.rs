@@ -12,19 +12,19 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// Serves environments once the gateway is there, which is before the first event can come.
-pub struct InnerEndpoint {
+pub(crate) struct InnerEndpoint {
     account: AccountId,
     gateway: Arc<OnceLock<Gateway>>,
 }
 
 impl InnerEndpoint {
     /// An endpoint that has no gateway yet.
-    pub fn new(account: AccountId) -> Self {
+    pub(crate) fn new(account: AccountId) -> Self {
         Self { account, gateway: Arc::default() }
     }
 
     /// Gives it its gateway, once.
-    pub fn open(&self, gateway: Gateway) {
+    pub(crate) fn open(&self, gateway: Gateway) {
         let first = self.gateway.set(gateway).is_ok();
         debug_assert!(first, "a server has one gateway");
     }

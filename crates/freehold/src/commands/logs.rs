@@ -28,11 +28,13 @@ pub(super) async fn run(words: Logs, as_json: bool) -> Result<u8> {
     let group = format!("/aws/lambda/{}", reference.name);
     let mut reader = LogReader::open(&folder, &group);
     print(reader.last_lines(LINES_MAX)?, as_json)?;
-    while words.follow {
+    if !words.follow {
+        return Ok(exit::OK);
+    }
+    loop {
         tokio::time::sleep(FOLLOW_INTERVAL).await;
         print(reader.next_lines()?, as_json)?;
     }
-    Ok(exit::OK)
 }
 
 fn print(lines: Vec<LogLine>, as_json: bool) -> Result<()> {
