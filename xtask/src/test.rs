@@ -1,6 +1,7 @@
 //! Everything that CI checks, in order: the cheap and frequent failures first. Each step prints its time; at the end
 //! stand the tests that were skipped, counted and named.
 
+use std::ffi::OsString;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -60,7 +61,12 @@ pub(crate) fn run(only: Option<&str>) -> Result<()> {
 
 fn unit_tests(skipped: &mut Vec<String>) -> Result<()> {
     let mut command = run::cargo(&["test", "-q", "--workspace", "--", "--show-output"]);
+    command.env("FREEHOLD_TEST_RUNTIMES", node_path()?);
     run::watched(&mut command, |line| note_skip(line, skipped))
+}
+
+fn node_path() -> Result<OsString> {
+    Ok(std::env::join_paths(machine::node_folders()?)?)
 }
 
 fn end_to_end_tests(skipped: &mut Vec<String>) -> Result<()> {
@@ -68,7 +74,8 @@ fn end_to_end_tests(skipped: &mut Vec<String>) -> Result<()> {
     let binary = run::root().join("target/debug/freehold");
     let mut command =
         run::command(machine::python()?, &["-m", "pytest", "tests/e2e", "-q", "-rs", "--durations=10"]);
-    command.env("FREEHOLD_BIN", binary).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("FREEHOLD_BIN", binary).env("FREEHOLD_RUNTIME_FOLDERS", node_path()?);
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
     run::watched(&mut command, |line| note_skip(line, skipped))
 }
 

@@ -39,7 +39,7 @@ pub enum Command {
     /// Print a function's log, from the server's data folder.
     Logs(Logs),
     /// List the runtimes that this host has.
-    Runtimes,
+    Runtimes(Runtimes),
     /// Say what this host supports, and what to do about what it lacks.
     Doctor,
 }
@@ -201,6 +201,19 @@ pub struct Delete {
     /// The server.
     #[command(flatten)]
     pub target: Target,
+}
+
+/// `freehold runtimes`
+#[derive(Debug, Args)]
+pub struct Runtimes {
+    /// A folder to look in first for interpreters; may be given many times.
+    #[arg(
+        long = "runtime-folder",
+        env = "FREEHOLD_RUNTIME_FOLDERS",
+        value_delimiter = ':',
+        value_name = "DIR"
+    )]
+    pub runtime_folders: Vec<PathBuf>,
 }
 
 /// `freehold logs`

@@ -36,7 +36,8 @@ def binary():
 
 def clean_environment(**extra):
     """This process's environment without anything that would point an AWS client elsewhere."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "FREEHOLD_"))}
+    kept = {key: value for key, value in os.environ.items()
+            if not key.startswith(("AWS_", "FREEHOLD_")) or key == "FREEHOLD_RUNTIME_FOLDERS"}
     for key in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
         kept.pop(key, None)
     return kept | {"AWS_EC2_METADATA_DISABLED": "true"} | extra

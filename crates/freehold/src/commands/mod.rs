@@ -28,7 +28,7 @@ pub fn run(command_line: CommandLine) -> Result<ExitCode> {
         Command::List(words) => wait(list::run(words, json)),
         Command::Delete(words) => wait(delete::run(words, json)),
         Command::Logs(words) => wait(logs::run(words, json)),
-        Command::Runtimes => runtimes::run(json),
+        Command::Runtimes(words) => runtimes::run(words, json),
         Command::Doctor => doctor::run(json),
     }
 }

@@ -6,8 +6,10 @@ use anyhow::Result;
 use freehold_runtimes::catalog::{Catalog, Options};
 use serde_json::{Value, json};
 
-pub(super) fn run(as_json: bool) -> Result<ExitCode> {
-    let found = Catalog::new(Options::default()).all();
+use crate::cli::Runtimes;
+
+pub(super) fn run(words: Runtimes, as_json: bool) -> Result<ExitCode> {
+    let found = Catalog::new(Options { folders: words.runtime_folders, ..Options::default() }).all();
     if as_json {
         let rows = found.iter().map(|(runtime, installed)| match installed {
             Ok(installed) => json!({
