@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use freehold_base::limits::MEMORY_PER_VCPU_MIB;
 use freehold_runtimes::catalog::{Catalog, Installed};
 use freehold_runtimes::launch::{self, Settings, check_entrypoint};
-use freehold_sandbox::spec::{self, Exit, Network, Spec};
+use freehold_sandbox::spec::{self, Exit, Network, SandboxError, Spec};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
@@ -139,10 +139,12 @@ pub(super) async fn start(
             .map_err(|error| InvokeError::Environment(error.to_string()))??
     };
     begun(&plan.installed);
+    // A program of the function's own that cannot be executed is the function's fault; an interpreter is not.
+    let own = (plan.spec.program != plan.installed.program).then(|| plan.spec.program.display().to_string());
     let started = tokio::time::timeout(START_TIMEOUT, shell.sandbox.start(plan.spec)).await;
     let (environment, channels) = started
         .map_err(|_| InvokeError::Environment(format!("the sandbox did not start within {START_TIMEOUT:?}")))?
-        .map_err(|error| InvokeError::Environment(error.to_string()))?;
+        .map_err(|error| refused(&error, own.as_deref()))?;
     let started = shell.clock.monotonic();
     let mut listeners = channels.listeners.into_iter();
     let (Some(runtime_api), Some(endpoint)) = (listeners.next(), listeners.next()) else {
@@ -166,6 +168,18 @@ pub(super) async fn start(
         asking: VecDeque::new(),
         closed,
     })
+}
+
+/// What the sandbox said. A program that cannot be executed is told by its own path before the system's reason, such as
+/// `/var/task/bootstrap: Exec format error (start the program of)`.
+fn refused(error: &SandboxError, own_program: Option<&str>) -> StartError {
+    if let (SandboxError::Failed { reason, .. }, Some(program)) = (error, own_program)
+        && let Some(reason) = reason.strip_prefix(program).and_then(|rest| rest.strip_prefix(": "))
+    {
+        let reason = reason.split(" (").next().unwrap_or(reason).to_lowercase();
+        return StartError::Failed(Failure::InvalidEntrypoint(format!("fork/exec {program}: {reason}")));
+    }
+    StartError::Impossible(InvokeError::Environment(error.to_string()))
 }
 
 /// The listener was made in the sandbox's network namespace and is non-blocking already.

@@ -1,6 +1,6 @@
 //! Where functions' log lines go until the Logs API exists: plain files that `freehold logs` reads.
 //!
-//! - [`file`]: [`FileLogSink`](file::FileLogSink) writes them, on a thread of its own, bounded in memory and on disk
+//! - [`mod@file`]: [`FileLogSink`](file::FileLogSink) writes them, on a thread of its own, bounded in memory and on disk
 //! - [`read`]: [`LogReader`](read::LogReader) reads them back and follows what comes
 //!
 //! ```text

@@ -8,7 +8,7 @@ use freehold_base::id::RequestId;
 use freehold_executor::Limits;
 use freehold_executor::event::{Answer, InvokeError, Outcome};
 use freehold_ledger::Ledger;
-use freehold_sandbox::spec::Exit;
+use freehold_sandbox::spec::{Exit, SandboxError};
 use freehold_store::Store;
 
 use crate::fake::{Deed, Program, echo, event, setup};
@@ -291,9 +291,26 @@ async fn a_function_without_its_program_has_an_invalid_entrypoint() {
 }
 
 #[tokio::test]
+async fn a_program_that_cannot_be_executed_is_an_invalid_entrypoint() {
+    let mut failing = setup(echo);
+    failing.sandbox.fails = Some(|spec| SandboxError::Failed {
+        name: spec.name.clone(),
+        step: "start",
+        reason: format!("{}: Exec format error (start the program of)", spec.program.display()),
+    });
+    let bench = failing.bench();
+    let text = error(&bench.invoke(event("{}")).await.expect("runs"));
+    assert!(
+        text.starts_with(r#"{"errorType":"Runtime.InvalidEntrypoint","errorMessage":"RequestId: "#),
+        "{text}"
+    );
+    assert!(text.ends_with(r#" Error: fork/exec /var/task/bootstrap: exec format error"}"#), "{text}");
+}
+
+#[tokio::test]
 async fn what_is_not_the_functions_fault_is_no_functions_error() {
     let mut failing = setup(echo);
-    failing.sandbox.fails = true;
+    failing.sandbox.fails = Some(|_| SandboxError::HelperGone);
     let bench = failing.bench();
     let error = bench.invoke(event("{}")).await.expect_err("no environment");
     assert!(matches!(&error, InvokeError::Environment(text) if text.contains("helper")), "{error}");

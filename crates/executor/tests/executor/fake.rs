@@ -64,7 +64,8 @@ pub(crate) enum Deed {
 pub(crate) struct FakeSandbox {
     code: Code,
     pub(crate) deeds: Arc<watch::Sender<Vec<Deed>>>,
-    pub(crate) fails: bool,
+    /// Why no environment can be made.
+    pub(crate) fails: Option<fn(&Spec) -> SandboxError>,
     pub(crate) panics_on: Option<usize>,
     count: AtomicUsize,
 }
@@ -72,8 +73,8 @@ pub(crate) struct FakeSandbox {
 #[async_trait]
 impl Sandbox for FakeSandbox {
     async fn start(&self, spec: Spec) -> Result<(Arc<dyn Environment>, Channels), SandboxError> {
-        if self.fails {
-            return Err(SandboxError::HelperGone);
+        if let Some(fails) = self.fails {
+            return Err(fails(&spec));
         }
         let number = self.count.fetch_add(1, Ordering::Relaxed) + 1;
         self.deeds.send_modify(|deeds| deeds.push(Deed::Start(number)));
@@ -311,7 +312,7 @@ where
 {
     let code: Code = Arc::new(move |program| Box::pin(code(program)));
     let deeds = Arc::new(watch::Sender::new(Vec::new()));
-    let sandbox = FakeSandbox { code, deeds, fails: false, panics_on: None, count: AtomicUsize::new(0) };
+    let sandbox = FakeSandbox { code, deeds, fails: None, panics_on: None, count: AtomicUsize::new(0) };
     Setup { sandbox, limits: Limits::default(), timeout: PATIENCE, ledger: None, bootstrap: true }
 }
 
