@@ -41,7 +41,8 @@ async fn measure(sandbox: &NamespaceSandbox, name: &str, rounds: usize, make: im
         starts.push(since.elapsed());
         let mut output = tokio::net::unix::pipe::Receiver::from_owned_fd(channels.output).expect("a pipe");
         let mut buffer = [0; 100];
-        output.read(&mut buffer).await.expect("output");
+        let length = output.read(&mut buffer).await.expect("output");
+        assert!(length > 0, "the program said nothing");
         outputs.push(since.elapsed());
         environment.stop(Duration::ZERO).await;
         cycles.push(since.elapsed());

@@ -73,7 +73,11 @@ impl Client {
     }
 
     /// A number for a new environment, whose answers are awaited from now on.
-    pub(crate) fn expect(&self, name: &str, permit: OwnedSemaphorePermit) -> Result<(u64, Pending), SandboxError> {
+    pub(crate) fn expect(
+        &self,
+        name: &str,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(u64, Pending), SandboxError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (started, is_started) = oneshot::channel();
         let (state, states) = watch::channel(State::default());
@@ -116,9 +120,8 @@ async fn write(
         let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
         loop {
             let Ok(mut ready) = socket.writable().await else { return };
-            let result = ready.try_io(|socket| {
-                Ok(send(socket.as_fd(), &request, &descriptors, MsgFlags::MSG_DONTWAIT)?)
-            });
+            let result = ready
+                .try_io(|socket| Ok(send(socket.as_fd(), &request, &descriptors, MsgFlags::MSG_DONTWAIT)?));
             match result {
                 Ok(Ok(())) => break,
                 // The reader notices that the helper is gone; a request that is too large was refused before.
@@ -129,19 +132,15 @@ async fn write(
     }
 }
 
-async fn read(
-    socket: Arc<AsyncFd<OwnedFd>>,
-    entries: Entries,
-    mut helper: Child,
-    gone: watch::Sender<bool>,
-) {
+async fn read(socket: Arc<AsyncFd<OwnedFd>>, entries: Entries, mut helper: Child, gone: watch::Sender<bool>) {
     loop {
         let Ok(mut ready) = socket.readable().await else { break };
-        let result = ready.try_io(|socket| match receive::<Answer>(socket.as_fd(), MsgFlags::MSG_DONTWAIT)? {
-            Received::Packet(answer, descriptors) => Ok(Some((answer, descriptors))),
-            Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
-            Received::Closed => Ok(None),
-        });
+        let result =
+            ready.try_io(|socket| match receive::<Answer>(socket.as_fd(), MsgFlags::MSG_DONTWAIT)? {
+                Received::Packet(answer, descriptors) => Ok(Some((answer, descriptors))),
+                Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
+                Received::Closed => Ok(None),
+            });
         match result {
             Ok(Ok(Some((answer, descriptors)))) => handle(&entries, answer, descriptors),
             Ok(Ok(None)) => break,
@@ -221,5 +220,11 @@ fn sort(freeze_kind: FreezeKind, has_peak: bool, descriptors: Vec<OwnedFd>) -> O
     };
     let freeze: Vec<_> = descriptors.by_ref().take(count).collect();
     let peak = if has_peak { Some(descriptors.next()?) } else { None };
-    (freeze.len() == count).then(|| Started { freeze_kind, freeze, peak, output, listeners: descriptors.collect() })
+    (freeze.len() == count).then(|| Started {
+        freeze_kind,
+        freeze,
+        peak,
+        output,
+        listeners: descriptors.collect(),
+    })
 }

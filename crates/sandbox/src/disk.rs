@@ -51,7 +51,9 @@ impl Template {
         let mut best: Option<(u64, Template)> = None;
         for _ in 0..FITTING_TRIES {
             let template = Self::format(folder, blocks, inodes)?;
-            template.mount(folder, point, None).map_err(|error| format!("cannot mount a loop device: {error}"))?;
+            template
+                .mount(folder, point, 0)
+                .map_err(|error| format!("cannot mount a loop device: {error}"))?;
             let free = nix::sys::statfs::statfs(point).map(|status| status.blocks_available());
             umount2(point, MntFlags::MNT_DETACH).map_err(|error| format!("cannot unmount: {error}"))?;
             let free = free.map_err(|error| format!("cannot measure: {error}"))?;
@@ -63,13 +65,15 @@ impl Template {
             }
             blocks = (blocks + wanted).saturating_sub(free);
         }
-        best.map(|(_, template)| template).ok_or_else(|| format!("no file system of {tmp_mib} MiB could be made"))
+        best.map(|(_, template)| template)
+            .ok_or_else(|| format!("no file system of {tmp_mib} MiB could be made"))
     }
 
     fn format(folder: &Path, blocks: u64, inodes: u64) -> Result<Template, String> {
         let program = mkfs().ok_or("mkfs.ext4 is missing: install e2fsprogs")?;
         let path = folder.join(format!("template-{}.img", std::process::id()));
-        let file = named_file(&path, blocks * BLOCK).map_err(|error| format!("{}: {error}", path.display()))?;
+        let file =
+            named_file(&path, blocks * BLOCK).map_err(|error| format!("{}: {error}", path.display()))?;
         let output = Command::new(program)
             .args(["-q", "-F", "-b", "4096", "-m", "0", "-I", "256", "-O", "^has_journal,^resize_inode"])
             .args(["-E", "lazy_itable_init=1,nodiscard,root_owner=0:0", "-N", &inodes.to_string()])
@@ -87,7 +91,7 @@ impl Template {
     }
 
     /// Makes a copy and mounts it on `point`, for one owner. The copy is gone when the mount is.
-    pub(crate) fn mount(&self, folder: &Path, point: &Path, owner: Option<u32>) -> io::Result<()> {
+    pub(crate) fn mount(&self, folder: &Path, point: &Path, owner: u32) -> io::Result<()> {
         let file = nameless_file(folder, self.blocks * BLOCK)?;
         for (place, bytes) in &self.pieces {
             file.write_all_at(bytes, *place)?;
@@ -95,12 +99,10 @@ impl Template {
         let (_device, path) = connect(&file)?;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
         mount(Some(&path), point, Some("ext4"), flags, Some(MOUNT_DATA))?;
-        if let Some(owner) = owner {
-            // Not needed by programs, and would not belong to the owner.
-            std::fs::remove_dir(point.join("lost+found"))?;
-            std::os::unix::fs::chown(point, Some(owner), Some(owner))?;
-            std::fs::set_permissions(point, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-        }
+        // Not needed by programs, and would not belong to the owner.
+        std::fs::remove_dir(point.join("lost+found"))?;
+        std::os::unix::fs::chown(point, Some(owner), Some(owner))?;
+        std::fs::set_permissions(point, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         Ok(())
     }
 }

@@ -86,13 +86,20 @@ fn kernel() -> Finding {
     let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     // 5.12 brought mount_setattr, the newest call without which nothing works.
-    finding("kernel", version >= (5, 12), Verdict::Missing, format!("Linux {release}"), "Linux 5.12 or newer is needed")
+    finding(
+        "kernel",
+        version >= (5, 12),
+        Verdict::Missing,
+        format!("Linux {release}"),
+        "Linux 5.12 or newer is needed",
+    )
 }
 
 fn user_namespaces() -> Finding {
     let most = read("/proc/sys/user/max_user_namespaces").and_then(|text| text.parse::<u64>().ok());
     let detail = most.map_or("not in this kernel".to_owned(), |most| format!("at most {most} at a time"));
-    let advice = "a kernel with user namespaces, and `sysctl user.max_user_namespaces` of at least a few thousand";
+    let advice =
+        "a kernel with user namespaces, and `sysctl user.max_user_namespaces` of at least a few thousand";
     finding("user namespaces", most.unwrap_or(0) > 0, Verdict::Missing, detail, advice)
 }
 
@@ -122,9 +129,9 @@ fn control_groups() -> Vec<Finding> {
         .into_iter()
         .map(|(name, lacks, detail)| finding(name, !lacks, Verdict::Missing, detail, advice))
         .collect();
-    let writable = hierarchies.iter().all(|hierarchy| {
-        nix::unistd::access(&hierarchy.parent, nix::unistd::AccessFlags::W_OK).is_ok()
-    });
+    let writable = hierarchies
+        .iter()
+        .all(|hierarchy| nix::unistd::access(&hierarchy.parent, nix::unistd::AccessFlags::W_OK).is_ok());
     let detail = if writable { "our folders can be made" } else { "not writable for this user" }.to_owned();
     let advice = "run as root, or (cgroup v2 only) as a systemd service with `Delegate=yes`";
     findings.push(finding("cgroup folders", writable, Verdict::Missing, detail, advice));
@@ -140,7 +147,13 @@ fn seccomp() -> Finding {
         (None, _) => "not in this kernel".to_owned(),
         (Some(_), Ok(())) => "system call filters".to_owned(),
     };
-    finding("seccomp", good, Verdict::Missing, detail, "a kernel with CONFIG_SECCOMP_FILTER, on x86-64 or arm64")
+    finding(
+        "seccomp",
+        good,
+        Verdict::Missing,
+        detail,
+        "a kernel with CONFIG_SECCOMP_FILTER, on x86-64 or arm64",
+    )
 }
 
 fn tmp() -> Finding {
@@ -156,7 +169,13 @@ fn tmp() -> Finding {
 
 fn internet() -> Finding {
     let detail = "functions reach the platform, not the internet".to_owned();
-    finding("internet access", false, Verdict::Degraded, detail, "not supported yet; nothing to do for isolated functions")
+    finding(
+        "internet access",
+        false,
+        Verdict::Degraded,
+        detail,
+        "not supported yet; nothing to do for isolated functions",
+    )
 }
 
 #[cfg(test)]

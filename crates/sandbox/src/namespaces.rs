@@ -28,7 +28,7 @@ use crate::system::read_small;
 mod check;
 
 /// How long the helper may take for its preparations and its trial environment, in seconds; normally some 50 ms. It waits up to
-/// 10 s for a predecessor that is still cleaning up.
+/// 5 s for a predecessor that is still cleaning up.
 const GREETING_TIME_S: i64 = 30;
 /// How long an orderly end may take before the helper is left to its own end.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(15);
@@ -49,7 +49,9 @@ impl NamespaceSandbox {
     /// 50 ms; must be called within a tokio runtime.
     pub fn start(options: Options) -> Result<Arc<NamespaceSandbox>, SandboxError> {
         if options.max_environments == 0 || options.max_environments + options.pool > ENVIRONMENTS_MAX {
-            let text = format!("the number of environments and of ready ones must lie between 1 and {ENVIRONMENTS_MAX}");
+            let text = format!(
+                "the number of environments and of ready ones must lie between 1 and {ENVIRONMENTS_MAX}"
+            );
             return Err(SandboxError::Unsupported(text));
         }
         let failed = |step: &'static str| {
@@ -115,7 +117,10 @@ impl Sandbox for NamespaceSandbox {
         check::check(&spec, &self.options)?;
         let failed = |reason: String| SandboxError::Failed { name: spec.name.clone(), step: "start", reason };
         let permit = self.permits.clone().try_acquire_owned().map_err(|_| {
-            failed(format!("{} environments exist already, the configured most", self.options.max_environments))
+            failed(format!(
+                "{} environments exist already, the configured most",
+                self.options.max_environments
+            ))
         })?;
         let content = content(&spec).map_err(|error| failed(format!("cannot pass its files on: {error}")))?;
         let (id, (started, state)) = self.client.expect(&spec.name, permit)?;

@@ -2,7 +2,6 @@
 //!
 //! The limits that AWS documents (processes, descriptors) are constants here; what a host's owner decides is a field.
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -48,36 +47,14 @@ pub enum TmpBacking {
     Memory,
 }
 
-/// How environments reach the internet, where [`Options::network`] allows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Internet {
-    /// The addresses of the environments: each takes two out of this /16 (default 100.64.0.0, of the shared range of RFC 6598).
-    pub range: Ipv4Addr,
-    /// The name servers that `/etc/resolv.conf` names.
-    pub resolvers: Vec<Ipv4Addr>,
-    /// Whether private ranges (RFC 1918, RFC 6598) may be reached through the host's routes.
-    pub allow_private: bool,
-}
-
-impl Default for Internet {
-    fn default() -> Self {
-        Internet {
-            range: Ipv4Addr::new(100, 64, 0, 0),
-            resolvers: vec![Ipv4Addr::new(1, 1, 1, 1), Ipv4Addr::new(8, 8, 8, 8)],
-            allow_private: false,
-        }
-    }
-}
-
 /// How a sandbox is configured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Options {
     /// A folder of this sandbox alone: its lock, its record of cgroups, the space behind `/tmp`. Made if missing.
     pub state_dir: PathBuf,
-    /// The most that an environment may reach; a [`crate::spec::Spec`] that asks for more is refused.
+    /// The most that an environment may reach; a [`crate::spec::Spec`] that asks for more is refused. So far only
+    /// [`Network::Isolated`] is supported.
     pub network: Network,
-    /// Settings of [`Network::Internet`].
-    pub internet: Internet,
     /// Run functions even where no cgroup can limit their memory.
     pub allow_without_memory_limit: bool,
     /// Where `/tmp` lives.
@@ -94,7 +71,6 @@ impl Options {
         Options {
             state_dir: state_dir.into(),
             network: Network::Isolated,
-            internet: Internet::default(),
             allow_without_memory_limit: false,
             tmp_backing: TmpBacking::Disk,
             max_environments: ENVIRONMENTS_DEFAULT,

@@ -36,7 +36,7 @@ pub enum Network {
 /// Everything that decides what an environment is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
-    /// Unique on this host while the environment lives; letters, digits and `-`. Names its cgroup.
+    /// Names the environment in messages; letters, digits and `-`. (Not its cgroup: that exists before the name is known.)
     pub name: String,
     /// Host files beside the base root, in order (a later one may lie inside an earlier one).
     pub mounts: Vec<Mount>,

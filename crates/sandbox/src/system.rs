@@ -158,7 +158,7 @@ pub(crate) fn close_all_from(first: RawFd, keep: &[RawFd]) -> nix::Result<()> {
     let mut start = first as u32;
     for kept in keep.into_iter().map(Some).chain([None]) {
         let end = kept.map_or(u32::MAX, |kept| kept.wrapping_sub(1));
-        if end >= start && !(kept == Some(start)) {
+        if end >= start && kept != Some(start) {
             // SAFETY: the caller forgets or no longer uses the descriptors that this closes.
             Errno::result(unsafe { libc::syscall(libc::SYS_close_range, start, end, 0) })?;
         }
@@ -247,10 +247,8 @@ pub(crate) fn loop_configure(device: BorrowedFd<'_>, file: BorrowedFd<'_>, direc
         reserved: [0; 8],
     };
     // SAFETY: the record has the kernel's layout of `struct loop_config` and lives until the call returns.
-    Errno::result(unsafe {
-        libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE as _, &raw const configuration)
-    })
-    .map(drop)
+    Errno::result(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE as _, &raw const configuration) })
+        .map(drop)
 }
 
 /// Tells a file system that what it has not written yet need not be written: it is about to be thrown away.
@@ -313,9 +311,8 @@ pub(crate) fn is_delegated(folder: &Path) -> bool {
     [c"trusted.delegate", c"user.delegate"].into_iter().any(|name| {
         let mut value = [0_u8; 4];
         // SAFETY: both names and the buffer live until the call returns, and the length is the buffer's.
-        let length = unsafe {
-            libc::getxattr(folder.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len())
-        };
+        let length =
+            unsafe { libc::getxattr(folder.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
         length == 1 && value[0] == b'1'
     })
 }

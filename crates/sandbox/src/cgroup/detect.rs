@@ -85,7 +85,7 @@ fn parse_mount(line: &str) -> Option<Mounted<'_>> {
 }
 
 /// This process's path in the hierarchy whose line `matches`.
-fn own_path<'a>(own: &'a str, matches: impl Fn(&str) -> bool) -> Option<&'a str> {
+fn own_path(own: &str, matches: impl Fn(&str) -> bool) -> Option<&str> {
     own.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let controllers = parts.next()?;
@@ -141,7 +141,8 @@ mod tests {
     fn a_v2_host_uses_the_root_unless_its_own_folder_was_delegated() {
         let own = "0::/system.slice/freehold.service";
         let all = "cpuset cpu io memory pids";
-        let root = host(&[("sys/fs/cgroup", all), ("sys/fs/cgroup/system.slice/freehold.service", "memory pids")]);
+        let root =
+            host(&[("sys/fs/cgroup", all), ("sys/fs/cgroup/system.slice/freehold.service", "memory pids")]);
         let found = search(root.path(), V2_MOUNT, own, false);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].parent, root.path().join("sys/fs/cgroup"));

@@ -43,6 +43,19 @@ pub(crate) struct Watched {
     pub(crate) memory_event: Option<OwnedFd>,
 }
 
+/// Open control files and what is to be written to them: opened with a right that the writer no longer has.
+pub(crate) struct CpuShare(Vec<(OwnedFd, String)>);
+
+impl CpuShare {
+    /// Sets it.
+    pub(crate) fn set(self) -> io::Result<()> {
+        for (file, value) in self.0 {
+            nix::unistd::write(file, value.as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
 /// The paths of an environment's folders.
 pub(crate) fn paths(tops: &Tops, name: &str) -> Vec<PathBuf> {
     tops.folders.iter().map(|(_, top)| top.join(name)).collect()
@@ -71,8 +84,8 @@ impl Group {
         Some((folder.version, folder.folder.as_fd()))
     }
 
-    /// Sets the limits that depend on the function.
-    pub(crate) fn limit(&self, memory_mib: u32, cpu_millis: u32) -> io::Result<()> {
+    /// Sets the memory limit.
+    pub(crate) fn limit_memory(&self, memory_mib: u32) -> io::Result<()> {
         let bytes = (u64::from(memory_mib) << 20).to_string();
         match self.with(|roles| roles.memory) {
             Some((Version::V1, folder)) => {
@@ -89,20 +102,26 @@ impl Group {
             }
             None => {}
         }
-        let quota = u64::from(cpu_millis.max(CPU_CEILING_MIN_MILLIS)) * CPU_PERIOD_US / 1000;
-        match self.with(|roles| roles.cpu) {
-            Some((Version::V1, folder)) => {
-                write_at(folder, "cpu.shares", &shares(cpu_millis).to_string())?;
-                write_at(folder, "cpu.cfs_period_us", &CPU_PERIOD_US.to_string())?;
-                write_at(folder, "cpu.cfs_quota_us", &quota.to_string())?;
-            }
-            Some((Version::V2, folder)) => {
-                write_at(folder, "cpu.weight", &weight(cpu_millis).to_string())?;
-                write_at(folder, "cpu.max", &format!("{quota} {CPU_PERIOD_US}"))?;
-            }
-            None => {}
-        }
         Ok(())
+    }
+
+    /// The CPU share, to be set once the program runs: until then an environment is the platform's work, not the function's.
+    pub(crate) fn cpu_share(&self, cpu_millis: u32) -> io::Result<CpuShare> {
+        let quota = u64::from(cpu_millis.max(CPU_CEILING_MIN_MILLIS)) * CPU_PERIOD_US / 1000;
+        let Some((version, folder)) = self.with(|roles| roles.cpu) else { return Ok(CpuShare(vec![])) };
+        let values = match version {
+            Version::V1 => vec![
+                ("cpu.shares", shares(cpu_millis).to_string()),
+                ("cpu.cfs_period_us", CPU_PERIOD_US.to_string()),
+                ("cpu.cfs_quota_us", quota.to_string()),
+            ],
+            Version::V2 => vec![
+                ("cpu.weight", weight(cpu_millis).to_string()),
+                ("cpu.max", format!("{quota} {CPU_PERIOD_US}")),
+            ],
+        };
+        let open = |(name, value)| Ok((open_at(folder, name, true)?, value));
+        values.into_iter().map(open).collect::<io::Result<_>>().map(CpuShare)
     }
 
     /// Opens what the helper and the server watch.
@@ -119,7 +138,8 @@ impl Group {
         let memory = match self.with(|roles| roles.memory) {
             Some((Version::V2, folder)) => {
                 // Before Linux 5.19 there is no peak; what is used now is the nearest.
-                let peak = open_at(folder, "memory.peak", false).or_else(|_| open_at(folder, "memory.current", false));
+                let peak = open_at(folder, "memory.peak", false)
+                    .or_else(|_| open_at(folder, "memory.current", false));
                 vec![peak?, open_at(folder, "memory.events", false)?]
             }
             Some((Version::V1, folder)) => {
@@ -139,7 +159,7 @@ fn register_event(folder: BorrowedFd<'_>, control: &OwnedFd) -> io::Result<Owned
     let event = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
     let line = format!("{} {}", event.as_fd().as_raw_fd(), control.as_raw_fd());
     write_at(folder, "cgroup.event_control", &line)?;
-    Ok(event.as_fd().try_clone_to_owned()?)
+    event.as_fd().try_clone_to_owned()
 }
 
 /// v1's weight: 1,024 is one vCPU.
@@ -155,7 +175,10 @@ fn weight(cpu_millis: u32) -> u64 {
 /// How many processes the kernel has killed for want of memory, from `memory.events` or `memory.oom_control`.
 pub(crate) fn kills_for_memory(file: BorrowedFd<'_>) -> u64 {
     let text = read_small(file).unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+    text.lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// A file that holds one number.
@@ -180,9 +203,15 @@ mod tests {
     #[test]
     fn a_v2_group_gets_its_limits() {
         let root = tempfile::tempdir().unwrap();
-        for name in
-            ["memory.max", "memory.swap.max", "memory.oom.group", "cpu.weight", "cpu.max", "cgroup.freeze", "cgroup.events"]
-        {
+        for name in [
+            "memory.max",
+            "memory.swap.max",
+            "memory.oom.group",
+            "cpu.weight",
+            "cpu.max",
+            "cgroup.freeze",
+            "cgroup.events",
+        ] {
             fs::write(root.path().join(name), "").unwrap();
         }
         fs::write(root.path().join("memory.peak"), "4096\n").unwrap();
@@ -190,7 +219,8 @@ mod tests {
         let roles = Roles { memory: true, pids: true, cpu: true, freeze: true };
         let folder = OwnedFd::from(fs::File::open(root.path()).unwrap());
         let group = Group { folders: vec![Folder { version: Version::V2, roles, folder }] };
-        group.limit(128, 72).unwrap();
+        group.limit_memory(128).unwrap();
+        group.cpu_share(72).unwrap().set().unwrap();
         let read = |name: &str| fs::read_to_string(root.path().join(name)).unwrap();
         assert_eq!(read("memory.max"), "134217728");
         assert_eq!(read("memory.swap.max"), "0");

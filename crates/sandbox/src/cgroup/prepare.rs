@@ -68,8 +68,11 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 /// Hands the controllers down from the parent to our folder, and from there to the environments.
 fn enable(hierarchy: &Hierarchy, top: &Path) -> io::Result<()> {
     let Roles { memory, pids, cpu, .. } = hierarchy.roles;
-    let wanted: Vec<&str> =
-        [(memory, "memory"), (pids, "pids"), (cpu, "cpu")].iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+    let wanted: Vec<&str> = [(memory, "memory"), (pids, "pids"), (cpu, "cpu")]
+        .iter()
+        .filter(|(on, _)| *on)
+        .map(|(_, name)| *name)
+        .collect();
     for folder in [hierarchy.parent.as_path(), top] {
         for controller in &wanted {
             let file = folder.join("cgroup.subtree_control");
@@ -108,7 +111,9 @@ pub(crate) fn remove_tree(top: &Path) -> io::Result<()> {
     let deadline = Instant::now() + REMOVAL_TIME;
     loop {
         match try_remove_tree(top) {
-            Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32) && Instant::now() < deadline => pause(),
+            Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32) && Instant::now() < deadline => {
+                pause()
+            }
             Err(error) => return Err(named(top, &error)),
             Ok(()) => return Ok(()),
         }

@@ -22,10 +22,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::{set_dumpable, set_no_new_privs, set_pdeathsig};
 use nix::sys::resource::Resource;
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, sigprocmask, signal};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, socket,
+    sockopt,
 };
 use nix::sys::wait::waitpid;
 use nix::unistd::{Gid, Pid, Uid, pipe2, pivot_root, setgroups, setresgid, setresuid};
@@ -72,6 +73,7 @@ fn announce(
     fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE).during("set the memory priority of")?;
     enter_root(context).during("enter the root of")?;
     let namespace = user_namespace(user).during("make the user namespace of")?;
+    context.filters.install_allowed().during("filter the system calls of")?;
     let borrowed: Vec<_> = handles.iter().map(AsFd::as_fd).collect();
     send(control, &Report::Blank(kinds), &borrowed, MsgFlags::empty()).during("report")?;
     Ok(namespace)
@@ -90,13 +92,10 @@ fn live(
         _ => return Ok(()),
     };
     install(&order, descriptors)?;
-    group.limit(order.memory_mib, order.cpu_millis).during("limit")?;
-    let listeners: Vec<_> = order
-        .listeners
-        .iter()
-        .map(listener)
-        .collect::<Result<_, _>>()
-        .during("make the listeners of")?;
+    group.limit_memory(order.memory_mib).during("limit the memory of")?;
+    let cpu_share = group.cpu_share(order.cpu_millis).during("limit the CPU of")?;
+    let listeners: Vec<_> =
+        order.listeners.iter().map(listener).collect::<Result<_, _>>().during("make the listeners of")?;
     let (output, writer) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).during("make the output of")?;
 
     drop(group);
@@ -105,6 +104,7 @@ fn live(
     mask.add(Signal::SIGCHLD);
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None).during("block signals of")?;
     let program = start(&order, &writer)?;
+    cpu_share.set().during("limit the CPU of")?;
     let descriptors: Vec<_> = [output.as_fd()].into_iter().chain(listeners.iter().map(AsFd::as_fd)).collect();
     send(control, &Report::Started, &descriptors, MsgFlags::empty()).during("report")?;
     close_all_from(0, &[control.as_raw_fd()]).during("close descriptors of")?;
@@ -155,7 +155,9 @@ fn map_user(mut ready: &fs::File, child: Pid, user: u32) -> io::Result<fs::File>
     let mut status = [1_u8];
     ready.read_exact(&mut status)?;
     if status != [0] {
-        return Err(io::Error::other("the kernel refuses new user namespaces (see user.max_user_namespaces)"));
+        return Err(io::Error::other(
+            "the kernel refuses new user namespaces (see user.max_user_namespaces)",
+        ));
     }
     let folder = format!("/proc/{child}");
     fs::write(format!("{folder}/setgroups"), "deny")?;
@@ -234,7 +236,7 @@ fn give_up(namespace: &fs::File, context: &Context) -> Result<(), Failure> {
     set_dumpable(false).during(STEP)?;
     // Taken off by the change of user.
     set_pdeathsig(Signal::SIGKILL).during(STEP)?;
-    context.filters.install().during("filter the system calls of")
+    context.filters.install_denied().during("filter the system calls of")
 }
 
 /// Forks the program, and waits until it runs or could not.

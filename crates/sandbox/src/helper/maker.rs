@@ -87,7 +87,8 @@ pub(crate) fn report_failure(control: BorrowedFd<'_>, failure: Failure) {
 fn make(context: &Context, plan: &Plan, control: &OwnedFd) -> Result<std::convert::Infallible, Failure> {
     die_with(plan.helper).during("detach")?;
     close_all_from(3, &[control.as_raw_fd()]).during("close descriptors of")?;
-    let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null").during("open /dev/null for")?;
+    let null =
+        fs::OpenOptions::new().read(true).write(true).open("/dev/null").during("open /dev/null for")?;
     nix::unistd::dup2_stdin(&null).during("close standard input of")?;
     nix::unistd::dup2_stdout(&null).during("close standard output of")?;
     nix::unistd::dup2_stderr(&null).during("close standard error of")?;
@@ -113,8 +114,13 @@ fn make(context: &Context, plan: &Plan, control: &OwnedFd) -> Result<std::conver
         has_memory_event: watched.memory_event.is_some(),
         has_tmp: true,
     };
-    let handles =
-        watched.freeze.into_iter().chain(watched.memory).chain(watched.memory_event).chain([tmp.into()]).collect();
+    let handles = watched
+        .freeze
+        .into_iter()
+        .chain(watched.memory)
+        .chain(watched.memory_event)
+        .chain([tmp.into()])
+        .collect();
 
     match fork_init_for_parent().during("clone the init of")? {
         Forked::Parent(init) => {
@@ -153,9 +159,9 @@ fn mount_root(context: &Context, plan: &Plan) -> Result<(), String> {
             tmpfs(&tmp, plan.tmp_mib, &owner).map_err(text)
         }
         Some(template) if plan.tmp_mib == TMP_DEFAULT_MIB => {
-            template.mount(state, &tmp, Some(plan.user)).map_err(text)
+            template.mount(state, &tmp, plan.user).map_err(text)
         }
-        Some(_) => Template::make(state, &tmp, plan.tmp_mib)?.mount(state, &tmp, Some(plan.user)).map_err(text),
+        Some(_) => Template::make(state, &tmp, plan.tmp_mib)?.mount(state, &tmp, plan.user).map_err(text),
     }
 }
 

@@ -111,12 +111,17 @@ fn run() -> io::Result<()> {
 /// Checks and prepares everything that environments share.
 fn set_up(options: Options) -> Result<(Context, state::State), String> {
     if !nix::unistd::geteuid().is_root() {
-        return Err("making environments needs root: run `freehold serve` as root (the functions themselves run as \
+        return Err(
+            "making environments needs root: run `freehold serve` as root (the functions themselves run as \
                     unprivileged users that exist nowhere else)"
-            .to_owned());
+                .to_owned(),
+        );
     }
     if options.network == Network::Internet {
-        return Err("functions with access to the internet are not supported yet; choose the isolated network".to_owned());
+        return Err(
+            "functions with access to the internet are not supported yet; choose the isolated network"
+                .to_owned(),
+        );
     }
     raise_descriptor_limit();
     let mut state = state::State::open(&options.state_dir)?;
@@ -131,7 +136,8 @@ fn set_up(options: Options) -> Result<(Context, state::State), String> {
 
 fn prepare_shared(options: Options, state: &mut state::State) -> Result<Context, String> {
     let tops = control_groups(&options, state)?;
-    let stage = stage::Stage::build(&options).map_err(|error| format!("cannot assemble the base root: {error}"))?;
+    let stage =
+        stage::Stage::build(&options).map_err(|error| format!("cannot assemble the base root: {error}"))?;
     let template = match options.tmp_backing {
         TmpBacking::Memory => None,
         TmpBacking::Disk => {
@@ -157,9 +163,15 @@ fn control_groups(options: &Options, state: &mut state::State) -> Result<Tops, S
             .to_owned());
     }
     if pids || cpu || freeze {
-        let names: Vec<_> =
-            [(pids, "pids"), (cpu, "cpu"), (freeze, "freezer")].iter().filter(|(no, _)| *no).map(|(_, name)| *name).collect();
-        return Err(format!("no cgroup hierarchy offers: {}; mount or delegate these controllers", names.join(", ")));
+        let names: Vec<_> = [(pids, "pids"), (cpu, "cpu"), (freeze, "freezer")]
+            .iter()
+            .filter(|(no, _)| *no)
+            .map(|(_, name)| *name)
+            .collect();
+        return Err(format!(
+            "no cgroup hierarchy offers: {}; mount or delegate these controllers",
+            names.join(", ")
+        ));
     }
     let mark = state.mark_text();
     state.take_over(&hierarchies)?;

@@ -15,10 +15,9 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use crate::options::Options;
-use crate::spec::Network;
 use crate::system::{
-    ATTRIBUTE_NO_DEVICES, ATTRIBUTE_NO_EXEC, ATTRIBUTE_NO_SETUID, ATTRIBUTE_READ_ONLY, attach_tree, open_tree,
-    restrict_tree,
+    ATTRIBUTE_NO_DEVICES, ATTRIBUTE_NO_EXEC, ATTRIBUTE_NO_SETUID, ATTRIBUTE_READ_ONLY, attach_tree,
+    open_tree, restrict_tree,
 };
 
 /// The user that functions are, inside (AWS's number and name).
@@ -101,7 +100,7 @@ impl Stage {
         for name in ROOT {
             show(&Path::new("/").join(name), &stage.top().join(name))?;
         }
-        stage.build_etc(options)?;
+        stage.build_etc()?;
         stage.build_devices()?;
         Ok(stage)
     }
@@ -115,17 +114,11 @@ impl Stage {
         &self.point
     }
 
-    fn build_etc(&self, options: &Options) -> io::Result<()> {
+    fn build_etc(&self) -> io::Result<()> {
         let etc = self.top().join("etc");
         for name in HOST_ETC {
             show(&Path::new("/etc").join(name), &etc.join(name))?;
         }
-        let resolvers: String = match options.network {
-            Network::Isolated => String::new(),
-            Network::Internet => {
-                options.internet.resolvers.iter().map(|address| format!("nameserver {address}\n")).collect()
-            }
-        };
         let user = format!(
             "root:x:0:0:root:/root:/sbin/nologin\n\
              sbx_user1051:x:{INSIDE_USER}:{INSIDE_GROUP}::/home/sbx_user1051:/sbin/nologin\n\
@@ -137,10 +130,17 @@ impl Stage {
             ("group", &group),
             ("hostname", HOST_NAME),
             ("hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n"),
-            ("resolv.conf", &resolvers),
-            ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"),
+            // Names are resolved by nobody: nothing can be reached but by address.
+            ("resolv.conf", ""),
+            (
+                "nsswitch.conf",
+                "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+            ),
             ("host.conf", "multi on\n"),
-            ("os-release", "NAME=\"Freehold\"\nID=freehold\nPRETTY_NAME=\"Freehold execution environment\"\n"),
+            (
+                "os-release",
+                "NAME=\"Freehold\"\nID=freehold\nPRETTY_NAME=\"Freehold execution environment\"\n",
+            ),
         ];
         for (name, content) in files {
             fs::write(etc.join(name), content)?;

@@ -16,7 +16,7 @@ use crate::cgroup::Hierarchy;
 use crate::cgroup::prepare::{pause, remove_tree, top};
 
 /// How long a predecessor that is still cleaning up is waited for.
-const LOCK_TIME: Duration = Duration::from_secs(10);
+const LOCK_TIME: Duration = Duration::from_secs(5);
 
 /// The state folder, locked.
 pub(crate) struct State {
@@ -37,7 +37,12 @@ impl State {
         let status = fs::metadata(folder).map_err(|error| named(&error))?;
         let path = fs::canonicalize(folder).map_err(|error| named(&error))?;
         let identity = format!("{}:{}:{}", path.display(), status.dev(), status.ino());
-        Ok(State { record: folder.join("cgroups"), mark: fnv(identity.as_bytes()), folders: Vec::new(), _lock: lock })
+        Ok(State {
+            record: folder.join("cgroups"),
+            mark: fnv(identity.as_bytes()),
+            folders: Vec::new(),
+            _lock: lock,
+        })
     }
 
     /// A number that another state folder does not have.
@@ -59,7 +64,8 @@ impl State {
         // A record that somebody changed must not make us remove anything else.
         let recorded = recorded.lines().map(PathBuf::from).filter(|path| path.ends_with(&name));
         for stale in recorded.chain(self.folders.iter().cloned()) {
-            remove_tree(&stale).map_err(|error| format!("cannot remove what an earlier server left: {error}"))?;
+            remove_tree(&stale)
+                .map_err(|error| format!("cannot remove what an earlier server left: {error}"))?;
         }
         let text: String = self.folders.iter().map(|folder| format!("{}\n", folder.display())).collect();
         fs::write(&self.record, text).map_err(|error| format!("{}: {error}", self.record.display()))
@@ -100,7 +106,7 @@ fn lock(path: &Path) -> io::Result<Flock<fs::File>> {
 
 /// FNV-1a: the same on every build, unlike the standard library's hash.
 fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

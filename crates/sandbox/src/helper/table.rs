@@ -17,9 +17,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::unistd::{Pid, getpid};
 
+use super::Context;
 use super::maker::{self, Plan};
 use super::stage::PLAIN;
-use super::Context;
 use crate::cgroup::group::{kills_for_memory, number, paths};
 use crate::cgroup::{HandleKinds, Version};
 use crate::message::{Answer, Command, FreezeKind, Order, Report};
@@ -163,7 +163,9 @@ impl Table {
 
     /// Whether [`Self::sweep`] has something to try again soon.
     pub(crate) fn is_sweeping(&self) -> bool {
-        self.entries.values().any(|entry| entry.stage == Stage::Ending && entry.maker.is_none() && entry.init.is_none())
+        self.entries
+            .values()
+            .any(|entry| entry.stage == Stage::Ending && entry.maker.is_none() && entry.init.is_none())
     }
 
     /// An environment's socket.
@@ -220,7 +222,8 @@ impl Table {
             return;
         }
         // The first one also proves that everything works here, so it is made even without a pool.
-        let wanted = if self.ready_told { self.context.options.pool } else { self.context.options.pool.max(1) };
+        let wanted =
+            if self.ready_told { self.context.options.pool } else { self.context.options.pool.max(1) };
         let ready = self.count(|entry| entry.stage == Stage::Blank && entry.tmp_mib == TMP_DEFAULT_MIB);
         if ready < wanted {
             self.make(TMP_DEFAULT_MIB);
@@ -290,7 +293,8 @@ impl Table {
         }
         let mut descriptors = Vec::new();
         for wanted in &waiting.order.mounts {
-            let tree = open_tree(&wanted.source).and_then(|tree| restrict_tree(tree.as_fd(), PLAIN).map(|()| tree));
+            let tree =
+                open_tree(&wanted.source).and_then(|tree| restrict_tree(tree.as_fd(), PLAIN).map(|()| tree));
             match tree {
                 Ok(tree) => descriptors.push(tree),
                 Err(error) => {
@@ -375,7 +379,8 @@ impl Table {
             }
             Some(Stage::Making | Stage::Blank | Stage::Starting) => {
                 let out_of_memory = self.out_of_memory(slot);
-                let reason = if out_of_memory { "its memory limit was reached" } else { "it ended unexpectedly" };
+                let reason =
+                    if out_of_memory { "its memory limit was reached" } else { "it ended unexpectedly" };
                 self.fail(slot, "complete".to_owned(), reason.to_owned());
             }
             Some(Stage::Ending) | None => {}
@@ -392,7 +397,9 @@ impl Table {
 
     fn out_of_memory(&self, slot: usize) -> bool {
         let handles = self.entries.get(&slot).and_then(|entry| entry.handles.as_ref());
-        handles.and_then(|handles| handles.memory.get(1)).is_some_and(|events| kills_for_memory(events.as_fd()) > 0)
+        handles
+            .and_then(|handles| handles.memory.get(1))
+            .is_some_and(|events| kills_for_memory(events.as_fd()) > 0)
     }
 
     /// Tells the server once how the program ended, if it was running.
@@ -462,7 +469,9 @@ impl Table {
         let ended: Vec<usize> = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.stage == Stage::Ending && entry.maker.is_none() && entry.init.is_none())
+            .filter(|(_, entry)| {
+                entry.stage == Stage::Ending && entry.maker.is_none() && entry.init.is_none()
+            })
             .map(|(slot, _)| *slot)
             .collect();
         for slot in ended {

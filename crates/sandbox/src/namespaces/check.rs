@@ -13,7 +13,9 @@ const MEMORY_MIN_MIB: u32 = 16;
 /// Checks an order.
 pub(super) fn check(spec: &Spec, options: &Options) -> Result<(), SandboxError> {
     if spec.network == Network::Internet && options.network != Network::Internet {
-        return Err(SandboxError::Unsupported("functions are configured without access to the internet".to_owned()));
+        return Err(SandboxError::Unsupported(
+            "functions are configured without access to the internet".to_owned(),
+        ));
     }
     problem(spec).map_or(Ok(()), |reason| {
         Err(SandboxError::Failed { name: spec.name.clone(), step: "accept the order for", reason })
@@ -26,7 +28,8 @@ fn problem(spec: &Spec) -> Option<String> {
         return Some("its name has other characters than letters, digits and `-`".to_owned());
     }
     let bytes: usize = spec.files.iter().map(|(_, content, _)| content.len()).sum();
-    if spec.mounts.len() > MOUNTS_MAX || spec.files.len() > FILES_MAX || spec.listeners.len() > LISTENERS_MAX {
+    if spec.mounts.len() > MOUNTS_MAX || spec.files.len() > FILES_MAX || spec.listeners.len() > LISTENERS_MAX
+    {
         return Some("it has too many mounts, files or listeners".to_owned());
     }
     if bytes > FILES_BYTES_MAX {
@@ -52,7 +55,8 @@ fn problem(spec: &Spec) -> Option<String> {
 
 /// Upper bound of the encoded length of what varies: JSON may write a byte as six.
 fn texts(spec: &Spec) -> usize {
-    let text = |text: &str| serde_json::to_string(text).map_or(usize::MAX / 1024, |encoded| encoded.len() + 16);
+    let text =
+        |text: &str| serde_json::to_string(text).map_or(usize::MAX / 1024, |encoded| encoded.len() + 16);
     let path = |path: &Path| path.to_str().map_or(usize::MAX / 1024, text);
     spec.mounts.iter().map(|mount| path(&mount.source) + path(&mount.target)).sum::<usize>()
         + spec.files.iter().map(|(file, ..)| path(file) + 64).sum::<usize>()

@@ -46,7 +46,8 @@ pub(crate) fn run(tests: &[Case], arguments: &[String]) -> i32 {
     let mut failed = Vec::new();
     for (name, test) in &chosen {
         let since = Instant::now();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             runtime.block_on(async { tokio::time::timeout(PATIENCE * 3, test()).await.expect("stuck") });
         }));

@@ -8,6 +8,8 @@
 //! Has a main of its own, because the sandbox re-executes the program that uses it as its helper, and because the orphan tests
 //! need a server process to kill. Without root every test is skipped, counted and named.
 
+#![allow(clippy::unwrap_used)] // a test of its own harness: the lint only knows the built-in one
+
 mod harness;
 mod limits;
 mod orphans;

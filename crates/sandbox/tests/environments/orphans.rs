@@ -33,7 +33,12 @@ pub(crate) fn server(arguments: &[String]) -> ! {
         let sandbox = NamespaceSandbox::start(Options::new(folder)).unwrap();
         let mut kept = Vec::new();
         for _ in 0..3 {
-            kept.push(sandbox.start(shell(&format!("(setsid sleep {text} &); echo x > /tmp/x; sleep {text}"))).await.unwrap());
+            kept.push(
+                sandbox
+                    .start(shell(&format!("(setsid sleep {text} &); echo x > /tmp/x; sleep {text}")))
+                    .await
+                    .unwrap(),
+            );
         }
         until("they run", || processes(text).len() >= 9).await;
         kept[0].0.freeze().await.unwrap();
@@ -115,7 +120,8 @@ fn recorded(state: &Path) -> Vec<PathBuf> {
 /// Loop devices whose file lies in this folder, also if it has no name any more.
 fn loops(folder: &Path) -> usize {
     let devices = std::fs::read_dir("/sys/block").unwrap().flatten();
-    let files = devices.filter_map(|entry| std::fs::read_to_string(entry.path().join("loop/backing_file")).ok());
+    let files =
+        devices.filter_map(|entry| std::fs::read_to_string(entry.path().join("loop/backing_file")).ok());
     files.filter(|file| file.starts_with(folder.to_str().unwrap())).count()
 }
 
@@ -126,7 +132,8 @@ async fn nothing_is_left(text: &str, state: &Path, cgroups: &[PathBuf], before: 
     until("the namespaces are gone", || namespaces().is_subset(before)).await;
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     assert!(!mounts.contains(state.to_str().unwrap()), "{mounts}");
-    let left: BTreeSet<_> = std::fs::read_dir(state).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    let left: BTreeSet<_> =
+        std::fs::read_dir(state).unwrap().flatten().map(|entry| entry.file_name()).collect();
     let allowed: BTreeSet<_> = ["lock".into(), "stage".into()].into();
     assert!(left.is_subset(&allowed), "{left:?}");
     assert_eq!(std::fs::read_dir(state.join("stage")).unwrap().count(), 0);
@@ -168,7 +175,8 @@ async fn a_killed_server_and_helper_leave_only_what_the_next_start_removes() {
     assert!(cgroups.iter().any(|folder| folder.exists()), "nothing was left to be removed");
     let next = NamespaceSandbox::start(Options::new(server.state())).unwrap();
     let stale = cgroups.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap().flatten());
-    let names: BTreeSet<_> = stale.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name()).collect();
+    let names: BTreeSet<_> =
+        stale.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name()).collect();
     // The new one's own blanks, at most two, are called e1, e2; the killed one had made at least five.
     assert!(names.len() <= 3, "{names:?}");
     next.shutdown().await;

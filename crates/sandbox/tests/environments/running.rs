@@ -151,13 +151,15 @@ async fn stopping_lets_the_program_end_in_time() {
 /// Whether a process of the host has this text in its command line.
 fn exists(text: &str) -> bool {
     std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(text))
+        std::fs::read(entry.path().join("cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(text))
     })
 }
 
 async fn stopping_kills_daemonised_children() {
     let host = Host::start();
-    let mut running = host.run(shell("(setsid sleep 98765 &) ; (setsid sleep 98765 &) ; echo ready; sleep 98765")).await;
+    let mut running =
+        host.run(shell("(setsid sleep 98765 &) ; (setsid sleep 98765 &) ; echo ready; sleep 98765")).await;
     running.wait_for("ready").await;
     until("the daemon runs", || exists("98765")).await;
     running.environment.stop(Duration::ZERO).await;
@@ -235,7 +237,8 @@ async fn the_number_of_environments_is_bounded() {
 
 async fn the_peak_of_memory_is_read() {
     let host = Host::start();
-    let mut running = host.run(python("x = bytearray(40 << 20); del x; print('ready', flush=True); input()")).await;
+    let mut running =
+        host.run(python("x = bytearray(40 << 20); del x; print('ready', flush=True); input()")).await;
     running.wait_for("ready").await;
     let peak = running.environment.memory_peak_bytes();
     assert!((40 << 20..100 << 20).contains(&peak), "{peak}");

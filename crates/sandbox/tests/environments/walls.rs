@@ -58,7 +58,8 @@ async fn every_environment_has_its_own_user() {
     let host = Host::start();
     let mut running: Vec<Running> = Vec::new();
     for _ in 0..3 {
-        let mut one = host.run(python("import time; print('ready 65432', flush=True); time.sleep(1000)")).await;
+        let mut one =
+            host.run(python("import time; print('ready 65432', flush=True); time.sleep(1000)")).await;
         one.wait_for("ready").await;
         running.push(one);
     }
@@ -134,8 +135,8 @@ async fn host_paths_are_not_there() {
            except OSError as e: pass\n",
         secret.display()
     );
-    // The one that can be opened is covered by an empty file.
-    assert_eq!(seen(&host, &script).await, "OPENED /proc/kcore b''\n");
+    // Where the kernel has this one, it is covered by an empty file.
+    assert_eq!(seen(&host, &script).await.replace("OPENED /proc/kcore b''\n", ""), "");
     host.end().await;
 }
 
