@@ -280,7 +280,7 @@ impl State {
     /// An environment has ended; `unseen` goes to another one, unless it has been passed on too often.
     fn lost(&mut self, now: Instant, id: EnvironmentId, unseen: Option<Box<Job>>) {
         match unseen {
-            Some(mut job) if job.attempts < ATTEMPTS => {
+            Some(mut job) if job.attempts < ATTEMPTS && self.core.has(id) => {
                 job.attempts += 1;
                 self.jobs.insert(job.id, job);
                 self.core.dead(now, id, Fate::Untouched);

@@ -270,6 +270,11 @@ impl Core {
         self.in_flight
     }
 
+    /// Whether there is such an environment.
+    pub fn has(&self, id: EnvironmentId) -> bool {
+        self.environments.contains_key(&id)
+    }
+
     /// How many environments there are, starting ones included.
     pub fn environments(&self) -> usize {
         self.environments.len()

@@ -29,6 +29,9 @@ const ENDPOINT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 4566);
 /// How long the sandbox may take to start a program: a thousand times what it takes.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long freezing or thawing may take: ten thousand times what it takes.
+const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long an answer that was sent just before the program ended may take to be read.
 const LAST_CALL: Duration = Duration::from_millis(250);
 
@@ -78,6 +81,16 @@ impl Instance {
         false
     }
 
+    /// Stops all its processes. `false`: that is not possible, and the sandbox must go.
+    pub(super) async fn freeze(&mut self) -> bool {
+        possible("frozen", self.environment.freeze()).await
+    }
+
+    /// Lets them go on. `false`: that is not possible, and the sandbox must go.
+    pub(super) async fn thaw(&mut self) -> bool {
+        possible("thawed", self.environment.thaw()).await
+    }
+
     /// After the program's end: what it had still sent.
     pub(super) async fn last_call(&mut self) -> Option<Call> {
         self.api.close();
@@ -91,6 +104,16 @@ impl Instance {
         // Without extensions AWS's shutdown phase lasts 0 ms.
         self.environment.stop(Duration::ZERO).await;
     }
+}
+
+async fn possible(what: &str, deed: impl Future<Output = Result<(), SandboxError>>) -> bool {
+    let error = match tokio::time::timeout(FREEZE_TIMEOUT, deed).await {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {FREEZE_TIMEOUT:?}"),
+    };
+    tracing::warn!(%error, "an idle environment is dropped: it cannot be {what}");
+    false
 }
 
 /// The program's end.

@@ -59,8 +59,7 @@ impl Task {
         mut job: Job,
     ) -> After {
         if self.frozen {
-            if let Err(error) = instance.environment.thaw().await {
-                tracing::warn!(%error, "an idle environment is dropped: it cannot be thawed");
+            if !instance.thaw().await {
                 self.shell.gone(self.id, Some(Box::new(job)));
                 return After::Gone;
             }

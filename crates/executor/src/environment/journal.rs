@@ -12,6 +12,9 @@ use crate::event::{LogBatch, LogSink};
 /// What is collected before it goes to the sink in any case, in bytes.
 const BATCH_BYTES: usize = 256 * 1024;
 
+/// What a line costs beside its text, in bytes: many empty lines are much too.
+const LINE_OVERHEAD_BYTES: usize = 48;
+
 /// Collects lines and hands them over in batches.
 pub(super) struct Journal {
     sink: Arc<dyn LogSink>,
@@ -33,7 +36,7 @@ impl Journal {
     pub(super) fn line(&mut self, line: impl Into<Bytes>) {
         let line = line.into();
         self.tail.push(&line);
-        self.bytes += line.len();
+        self.bytes += line.len() + LINE_OVERHEAD_BYTES;
         self.lines.push((wall_ms(&self.clock), line));
         if self.bytes >= BATCH_BYTES {
             self.flush();

@@ -99,8 +99,9 @@ impl Commands {
     }
 }
 
-impl Drop for Commands {
-    fn drop(&mut self) {
+impl Commands {
+    /// Takes no more. From here on the executor gives this environment nothing, and what it had given is given back.
+    fn end(&mut self) {
         self.receiver.close();
         let mut unseen = None;
         while let Ok(command) = self.receiver.try_recv() {
@@ -109,6 +110,12 @@ impl Drop for Commands {
             }
         }
         self.shell.gone(self.id, unseen);
+    }
+}
+
+impl Drop for Commands {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -204,8 +211,7 @@ impl Task {
                     }
                 }
                 Next::Command(Some(Command::Freeze)) => {
-                    if let Err(error) = instance.environment.freeze().await {
-                        tracing::warn!(%error, "an idle environment is dropped: it cannot be frozen");
+                    if !instance.freeze().await {
                         break;
                     }
                     self.frozen = true;
@@ -230,7 +236,7 @@ impl Task {
         instance.output.end_line(&mut self.journal);
         self.journal.flush();
         // Told before the sandbox is gone, which takes a while: no event may count on this environment any more.
-        self.shell.gone(self.id, None);
+        commands.end();
         instance.stop().await;
     }
 

@@ -1,7 +1,7 @@
 //! Where functions' log lines go until the Logs API exists: plain files that `freehold logs` reads.
 //!
-//! - [`mod@file`]: [`FileLogSink`](file::FileLogSink) writes them, on a thread of its own, bounded in memory and on disk
-//! - [`read`]: [`LogReader`](read::LogReader) reads them back and follows what comes
+//! - [`mod@file`]: [`FileLogSink`] writes them, on a thread of its own, bounded in memory and on disk
+//! - [`read`]: [`LogReader`] reads them back and follows what comes
 //!
 //! ```text
 //! <folder>/aws/lambda/hello/000000000001.log     oldest segment

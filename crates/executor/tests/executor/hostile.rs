@@ -1,5 +1,6 @@
 //! Runtimes that misbehave: each harms its own event at most.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -248,6 +249,53 @@ async fn an_event_goes_to_a_runtime_that_is_there_to_take_it() {
         bench.invoke(event("{}")).await.expect("runs");
     }
     assert_eq!(bench.starts(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_event_is_lost_between_environments_that_come_and_go() {
+    let mut setup = setup(|program: Program| async move {
+        let mut client = program.connect().await;
+        // Each lives for another number of events, and some do not get that far.
+        for _ in 0..program.number % 7 {
+            let event = client.next().await;
+            if program.number % 13 == 5 {
+                return Exit::Signal(11);
+            }
+            client.answer(&event.id(), &event.body).await;
+        }
+        let head = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n";
+        client.stream.write_all(head.as_bytes()).await.expect("sent");
+        Exit::Status(0)
+    });
+    setup.limits.scaling_burst = 1_000_000;
+    setup.limits.freeze_delay = Duration::from_millis(1);
+    let bench = setup.bench();
+    let callers: Vec<_> = (0..16)
+        .map(|_| {
+            let (executor, version) = (bench.executor.clone(), Arc::clone(&bench.version));
+            tokio::spawn(async move {
+                let mut failed = 0;
+                for _ in 0..100 {
+                    let outcome = executor.invoke(Arc::clone(&version), event("\"mine\"")).await;
+                    let answered = outcome
+                        .as_ref()
+                        .is_ok_and(|outcome| outcome.answer == Answer::Payload("\"mine\"".into()));
+                    failed += usize::from(!answered);
+                }
+                failed
+            })
+        })
+        .collect();
+    let mut failed = 0;
+    for caller in callers {
+        failed += tokio::time::timeout(Duration::from_secs(60), caller)
+            .await
+            .expect("none waits")
+            .expect("no panic");
+    }
+    assert!(failed < 1_600, "some were answered");
+    crate::fake::eventually(|| bench.executor.in_flight() == 0).await;
+    assert!(bench.lines.text().iter().filter(|line| line.starts_with("END")).count() <= 1_600);
 }
 
 #[tokio::test]
