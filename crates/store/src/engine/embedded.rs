@@ -18,7 +18,7 @@ use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
 use super::Page;
-use super::folder::{Folder, sync_folder};
+use super::folder::{Folder, create_folder, sync_folder};
 use super::local::{Backend, BackendSnapshot};
 use crate::error::StoreError;
 use crate::key::{Direction, Key, KeyRange};
@@ -53,17 +53,37 @@ impl Fjall {
     /// Opens the engine's files in `folder`, or makes them. Blocks.
     pub(crate) fn open(folder: Folder) -> Result<Self, StoreError> {
         let path = folder.engine();
+        if !path.exists() {
+            create_database(&path)?;
+        }
         let database = match open_database(&path) {
             Err(error @ fjall::Error::JournalRecovery(_)) => reopen_repaired(&path, error)?,
             other => other.map_err(|error| StoreError::engine("open its files", error))?,
         };
-        let tree = database
-            .keyspace(TREE, KeyspaceCreateOptions::default)
-            .map_err(|error| StoreError::engine("open its tree", error))?;
-        // fjall syncs what it makes; the name of its folder is ours to sync.
-        sync_folder(path.parent().expect("the engine's folder lies in the data folder"))?;
+        let tree = open_tree(&database).map_err(|error| StoreError::engine("open its tree", error))?;
         Ok(Self(Arc::new(Inner { database, tree, _folder: folder })))
     }
+}
+
+/// Makes an empty database under another name and then gives it its own: fjall can't open what a process that was killed
+/// in the midst of making it has left.
+fn create_database(path: &Path) -> Result<(), StoreError> {
+    let unfinished = path.with_extension("new");
+    match fs::remove_dir_all(&unfinished) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StoreError::io("remove", unfinished, error));
+        }
+        _ => create_folder(&unfinished)?,
+    }
+    open_database(&unfinished)
+        .and_then(|database| open_tree(&database).map(drop))
+        .map_err(|error| StoreError::engine("make its files", error))?;
+    fs::rename(&unfinished, path).map_err(|error| StoreError::io("name", path, error))?;
+    sync_folder(path.parent().expect("the engine's folder lies in the data folder"))
+}
+
+fn open_tree(database: &Database) -> Result<Keyspace, fjall::Error> {
+    database.keyspace(TREE, KeyspaceCreateOptions::default)
 }
 
 fn open_database(path: &Path) -> Result<Database, fjall::Error> {
@@ -252,6 +272,17 @@ mod tests {
         drop(fjall);
         let fjall = open(home.path()).unwrap();
         assert_eq!([1, 2, 3, 4].map(|number| found(&fjall, number)), [2, 2, 0, 2]);
+    }
+
+    #[test]
+    fn a_making_that_was_killed_is_begun_again() {
+        let home = tempfile::tempdir().unwrap();
+        let unfinished = home.path().join("engine.new");
+        fs::create_dir(&unfinished).unwrap();
+        fs::write(unfinished.join("0.jnl"), "").unwrap();
+        write(&open(home.path()).unwrap(), 1);
+        assert_eq!(found(&open(home.path()).unwrap(), 1), 2);
+        assert!(!unfinished.exists());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! ```text
 //! <folder>/lock     locked while a process has the folder open
 //! <folder>/format   one line: what the folder holds; written before anything else
-//! <folder>/engine/  the engine's own files
+//! <folder>/engine/  the engine's own files (engine.new while they are first made)
 //! <folder>/blobs/   blobs
 //! ```
 //!

@@ -2,15 +2,15 @@
 //! committer thread that syncs groups. `docs/decisions/0001-embedded-store-engine.md` has the figures of the choice.
 //!
 //! ```text
-//! cargo run --release -p freehold-store --example engines -- store [folder]
-//! cargo run --release -p freehold-store --example engines --features compare -- fjall|redb [folder]
+//! cargo bench -p freehold-store --bench store [-- store [folder]]
+//! cargo bench -p freehold-store --bench store --features compare -- fjall|redb|redb-quick-repair [folder]
 //! ```
 //!
 //! All figures come with this machine's own limit, measured first: a lone `write` + `fdatasync` of one value.
 
-#[path = "engines/candidates.rs"]
+#[path = "store/candidates.rs"]
 mod candidates;
-#[path = "engines/measure.rs"]
+#[path = "store/measure.rs"]
 mod measure;
 
 use std::path::{Path, PathBuf};
@@ -36,7 +36,8 @@ const FILL_BATCH: u64 = 1_000;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
-    let mut arguments = std::env::args().skip(1);
+    // Cargo adds a word of its own.
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let subject = arguments.next().unwrap_or_else(|| "store".to_owned());
     let base = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
     let folder = tempfile::Builder::new().prefix("freehold-bench-").tempdir_in(base)?;
