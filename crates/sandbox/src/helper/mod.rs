@@ -97,9 +97,12 @@ fn run() -> io::Result<()> {
     };
     match set_up(options) {
         Ok((context, state)) => {
-            let result = events::Events::new(socket, context).and_then(events::Events::run);
+            // Whatever goes wrong in the loop, everything that it made is removed.
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                events::Events::new(socket, context).and_then(events::Events::run)
+            }));
             state.finish();
-            result
+            result.unwrap_or_else(|_| Err(io::Error::other("a mistake in the program")))
         }
         Err(reason) => {
             send(socket.as_fd(), &Answer::Refused { reason }, &[], MsgFlags::empty())?;
