@@ -147,11 +147,10 @@ pub(crate) fn likely_protocol(parts: &Parts, scope: Option<&str>) -> Protocol {
     if scope == Some("s3") { Protocol::RestXml } else { Protocol::RestJson }
 }
 
-/// The error for a request that means no service here.
-pub(crate) fn no_service(parts: &Parts, scope: Option<&str>) -> ApiError {
-    let name =
-        target(parts).map(shortened).or_else(|| action(parts.uri.query()).map(|name| shortened(&name)));
-    let name = name.unwrap_or_else(|| place(parts));
+/// The error for a request that means no service here; `form` is its body where that is a form.
+pub(crate) fn no_service(parts: &Parts, scope: Option<&str>, form: Option<&str>) -> ApiError {
+    let named = || action(parts.uri.query()).or_else(|| action(form)).map(|name| shortened(&name));
+    let name = target(parts).map(shortened).or_else(named).unwrap_or_else(|| place(parts));
     unknown(match scope {
         Some(scope) => {
             format!(
@@ -172,7 +171,7 @@ fn target(parts: &Parts) -> Option<&str> {
     parts.headers.get("x-amz-target")?.to_str().ok()
 }
 
-fn is_form(parts: &Parts) -> bool {
+pub(crate) fn is_form(parts: &Parts) -> bool {
     let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"))
 }

@@ -23,12 +23,15 @@ use hyper::body::Incoming;
 use crate::authorise::{Access, authorise};
 use crate::body::{Arrived, BodyError, Reservation, Upload};
 use crate::credentials::{CredentialSource, Identity};
-use crate::directory::{Entry, Found, action, likely_protocol, no_service};
+use crate::directory::{Entry, Found, action, is_form, likely_protocol, no_service};
 use crate::log::RequestLog;
 use crate::{Shared, authenticate, pages};
 
 /// A body up to this size, in bytes, is read to its end even when it was refused, so that the connection lives on.
 const THROWN_AWAY_BYTES: usize = 64 * 1024;
+
+/// What is read of a form for no service here, in bytes: its action is among the first parameters.
+const STRAY_FORM_BYTES: usize = 64 * 1024;
 
 /// A call that may be made.
 struct Asked<'a> {
@@ -115,7 +118,8 @@ async fn ask<'a>(
         None => shared.directory.guess(&parts),
     };
     let Some(entry) = entry else {
-        return (likely_protocol(&parts, scope), Err(no_service(&parts, scope)));
+        let form = stray_form(shared, &parts, upload).await;
+        return (likely_protocol(&parts, scope), Err(no_service(&parts, scope, form.as_deref())));
     };
     log.service = entry.scope;
     let verified = match presented {
@@ -128,6 +132,15 @@ async fn ask<'a>(
         Err(error) => Err(error),
     };
     (entry.protocol, asked)
+}
+
+/// The form of a request for no service here, which names the operation that is missing.
+async fn stray_form(shared: &Shared, parts: &Parts, upload: &mut Upload) -> Option<String> {
+    if !is_form(parts) {
+        return None;
+    }
+    let form = upload.read(STRAY_FORM_BYTES, false, &shared.limits, &shared.memory).await.ok()?;
+    Some(String::from_utf8_lossy(&form.bytes).into_owned())
 }
 
 /// What is told to a request without a signature: that it needs one, if there is anything to be had with one.

@@ -192,6 +192,8 @@ async fn what_does_not_exist_is_named() {
     answer.is_error(404, "UnknownOperationException").says("GET /never/x");
     let answer = server.ask(&ask("GET", "/", "braket")).await;
     answer.is_error(404, "UnknownOperationException").says("braket");
+    let form = signed_by(sts("Action=ListTopics&Version=2010-03-31"), &development(), "sns");
+    server.ask(&form).await.is_error(404, "UnknownOperationException").says("ListTopics");
     let mut request = unsigned("POST", "/", "{}");
     request.headers_mut().insert("x-amz-target", HeaderValue::from_static("Logs_20140328.Never"));
     let answer = server.ask(&signed_by(request, &development(), "logs")).await;
