@@ -166,7 +166,7 @@ impl Task {
             Call::Next { .. } => None,
             Call::Answer { request_id, answer, reply } if *handed && request_id == invocation.request_id => {
                 let verdict = match &answer {
-                    Posted::TooLarge { .. } => Verdict::TooLarge,
+                    Posted::TooLarge => Verdict::TooLarge,
                     _ => Verdict::Accepted,
                 };
                 // Told at once: the runtime goes on to ask for its next event while this one is written up.
@@ -200,7 +200,7 @@ impl Task {
             Ended::Posted(Posted::Error(error)) => {
                 (Answer::Error(failure::error_payload(&error)), None, true)
             }
-            Ended::Posted(Posted::TooLarge { bytes }) => failed(Failure::TooLarge(bytes), id, true),
+            Ended::Posted(Posted::TooLarge) => failed(Failure::TooLarge, id, true),
             Ended::Failed(failure) => failed(failure, id, false),
             Ended::Untouched => failed(Failure::Exit(Exit::Killed), id, false),
         };

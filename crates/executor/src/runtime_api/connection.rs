@@ -135,7 +135,7 @@ async fn answer(
     let answer = match (collect(body).await, error) {
         // The runtime closed the connection within its answer, which therefore counts for nothing.
         (Err(Unread::Truncated), _) => return reply::truncated(),
-        (Err(Unread::TooLarge(bytes)), _) => Posted::TooLarge { bytes },
+        (Err(Unread::TooLarge), _) => Posted::TooLarge,
         (Ok(body), None) => Posted::Response(body),
         (Ok(body), Some(headers)) => Posted::Error(posted_error(headers, body)),
     };
@@ -157,7 +157,7 @@ async fn init_error(
     let body = match collect(body).await {
         Ok(body) => body,
         Err(Unread::Truncated) => return reply::truncated(),
-        Err(Unread::TooLarge(_)) => Bytes::new(),
+        Err(Unread::TooLarge) => Bytes::new(),
     };
     let (reply, verdict) = oneshot::channel();
     if calls.send(Call::InitError { error: posted_error(headers, body), reply }).await.is_err() {
@@ -179,7 +179,7 @@ fn posted_error(headers: &HeaderMap, body: Bytes) -> PostedError {
 /// Why there is no body.
 enum Unread {
     Truncated,
-    TooLarge(u64),
+    TooLarge,
 }
 
 /// Reads a body into memory, up to [`ANSWER_BYTES`].
@@ -217,14 +217,14 @@ async fn collect(mut body: Incoming) -> Result<Bytes, Unread> {
     Ok(body)
 }
 
-/// Counts a body that is too large, so that the error can say how large.
+/// Reads a body that is too large to its end, within reason: a runtime that still writes would not see the answer.
 async fn discard(mut body: Incoming, mut bytes: u64) -> Result<Bytes, Unread> {
     while bytes <= DISCARD_BYTES {
         let Some(frame) = body.frame().await else { break };
         let frame = frame.map_err(|_| Unread::Truncated)?;
         bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
     }
-    Err(Unread::TooLarge(bytes))
+    Err(Unread::TooLarge)
 }
 
 #[cfg(test)]

@@ -66,9 +66,7 @@ pub(crate) enum Posted {
     Response(Bytes),
     Error(PostedError),
     /// More than [`ANSWER_BYTES`]; what came was thrown away.
-    TooLarge {
-        bytes: u64,
-    },
+    TooLarge,
 }
 
 /// An error as a runtime reports it.
