@@ -18,11 +18,11 @@ pub(crate) enum Name {
 
 /// Runs one and lets it print its table.
 pub(crate) fn run(name: Name) -> Result<()> {
-    let (package, bench) = match name {
-        Name::Invoke => ("freehold", "invoke"),
-        Name::Store => ("freehold-store", "store"),
-        Name::Sandbox => ("freehold-sandbox", "sandbox"),
-    };
-    run::checked(&mut run::cargo(&["build", "--release", "-p", "freehold"]))?;
-    run::checked(&mut run::cargo(&["bench", "-q", "-p", package, "--bench", bench]))
+    run::checked(&mut match name {
+        Name::Invoke => run::cargo(&["bench", "-q", "-p", "freehold", "--bench", "invoke"]),
+        Name::Store => run::cargo(&["bench", "-q", "-p", "freehold-store", "--bench", "store"]),
+        Name::Sandbox => {
+            run::cargo(&["run", "-q", "--release", "-p", "freehold-sandbox", "--example", "latency"])
+        }
+    })
 }

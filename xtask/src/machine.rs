@@ -16,6 +16,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("curl", "/usr/bin/curl"),
     ("zip", "/usr/bin/zip"),
     ("gcc", "/usr/bin/gcc"),
+    ("libc6-dev", "/usr/include/stdio.h"),
+    ("e2fsprogs", "/usr/sbin/mkfs.ext4"),
+    ("nftables", "/usr/sbin/nft"),
     ("ca-certificates", "/etc/ssl/certs/ca-certificates.crt"),
 ];
 

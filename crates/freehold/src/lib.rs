@@ -15,5 +15,6 @@ pub mod commands;
 pub mod config;
 mod endpoint;
 pub mod exit;
+mod output;
 pub mod package;
 pub mod server;

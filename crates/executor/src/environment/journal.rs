@@ -77,9 +77,12 @@ impl Journal {
 struct Tail(Vec<u8>);
 
 impl Tail {
+    /// Adds one entry of the log. Runtimes write an entry of several lines (an error with its stack) as one line with
+    /// CR between its parts, as AWS's do; whoever reads the tail sees lines.
     fn push(&mut self, line: &[u8]) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         let kept = &line[line.len().saturating_sub(LOG_TAIL_BYTES)..];
-        self.0.extend_from_slice(kept);
+        self.0.extend(kept.iter().map(|byte| if *byte == b'\r' { b'\n' } else { *byte }));
         self.0.push(b'\n');
         if self.0.len() > 2 * LOG_TAIL_BYTES {
             self.0.drain(..self.0.len() - LOG_TAIL_BYTES);
@@ -111,6 +114,8 @@ mod tests {
         let mut tail = Tail::default();
         tail.push(b"first");
         assert_eq!(tail.take(), "first\n");
+        tail.push(b"[ERROR] one\rtwo\rthree\r");
+        assert_eq!(tail.take(), "[ERROR] one\ntwo\nthree\n");
         for number in 0..10_000 {
             tail.push(format!("line {number}").as_bytes());
         }

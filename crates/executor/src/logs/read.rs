@@ -86,7 +86,9 @@ impl LogReader {
     }
 }
 
+/// An entry of several lines is stored as one, with CR between its parts.
 fn parse(line: &str) -> Option<LogLine> {
-    let mut parts = line.splitn(3, '\t').map(str::to_owned);
-    Some(LogLine { time: parts.next()?, stream: parts.next()?, text: parts.next()? })
+    let mut parts = line.splitn(3, '\t');
+    let (time, stream, text) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(LogLine { time: time.to_owned(), stream: stream.to_owned(), text: text.replace('\r', "\n") })
 }

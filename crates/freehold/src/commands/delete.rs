@@ -7,6 +7,7 @@ use http::Method;
 use crate::cli::Delete;
 use crate::client::{Client, encode};
 use crate::exit;
+use crate::output;
 
 pub(super) async fn run(words: Delete, json: bool) -> Result<u8> {
     let mut client = Client::connect(&words.target).await?;
@@ -15,8 +16,9 @@ pub(super) async fn run(words: Delete, json: bool) -> Result<u8> {
         .await?
         .checked()?;
     if json {
-        return super::print_json(&serde_json::json!({ "deleted": words.name }));
+        output::json(&serde_json::json!({ "deleted": words.name }))?;
+        return Ok(exit::OK);
     }
-    println!("Deleted {}", words.name);
+    output::line(format_args!("Deleted {}", words.name))?;
     Ok(exit::OK)
 }

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::Deploy;
 use crate::client::{Client, encode};
 use crate::exit;
+use crate::output;
 use crate::package::{self, Guess, Package};
 
 /// The role of a function whose deployer named none. Roles decide nothing until IAM is there.
@@ -42,14 +43,15 @@ pub(super) async fn run(words: Deploy, as_json: bool) -> Result<u8> {
         ("Updated", update(&mut client, &name, &words, &package, settings).await?)
     };
     if as_json {
-        return super::print_json(&result);
+        output::json(&result)?;
+        return Ok(exit::OK);
     }
     let text = |field: &str| result[field].as_str().unwrap_or_default().to_owned();
-    println!("{verb} {name} in {} ms", start.elapsed().as_millis());
-    println!("  ARN      {}", text("FunctionArn"));
-    println!("  Runtime  {}", text("Runtime"));
-    println!("  Handler  {}", text("Handler"));
-    println!("Invoke it: freehold invoke {name} '{{}}'");
+    output::line(format_args!("{verb} {name} in {} ms", start.elapsed().as_millis()))?;
+    output::line(format_args!("  ARN      {}", text("FunctionArn")))?;
+    output::line(format_args!("  Runtime  {}", text("Runtime")))?;
+    output::line(format_args!("  Handler  {}", text("Handler")))?;
+    output::line(format_args!("Invoke it: freehold invoke {name} '{{}}'"))?;
     Ok(exit::OK)
 }
 

@@ -7,6 +7,7 @@ use freehold_sandbox::doctor::{Verdict, examine};
 use serde_json::{Value, json};
 
 use crate::exit;
+use crate::output;
 
 pub(super) fn run(as_json: bool) -> Result<ExitCode> {
     let findings = examine();
@@ -20,17 +21,17 @@ pub(super) fn run(as_json: bool) -> Result<ExitCode> {
                 "advice": finding.advice,
             })
         });
-        super::print_json(&Value::Array(rows.collect()))?;
+        output::json(&Value::Array(rows.collect()))?;
     } else {
         for finding in &findings {
-            println!("{:9} {}: {}", word(finding.verdict), finding.name, finding.detail);
+            output::line(format_args!("{:9} {}: {}", word(finding.verdict), finding.name, finding.detail))?;
             if !finding.advice.is_empty() {
-                println!("{:9} -> {}", "", finding.advice);
+                output::line(format_args!("{:9} -> {}", "", finding.advice))?;
             }
         }
         let verdict =
             if missing { "This host cannot run functions as it is." } else { "This host can run functions." };
-        println!("\n{verdict}");
+        output::line(format_args!("\n{verdict}"))?;
     }
     Ok(ExitCode::from(if missing { exit::FAILED } else { exit::OK }))
 }

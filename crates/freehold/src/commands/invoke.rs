@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::cli::Invoke;
 use crate::client::{Answer, Client};
 use crate::exit;
+use crate::output;
 
 pub(super) async fn run(words: Invoke, as_json: bool) -> Result<u8> {
     let payload = read_payload(words.payload.as_deref())?;
@@ -19,7 +20,7 @@ pub(super) async fn run(words: Invoke, as_json: bool) -> Result<u8> {
     answer.checked()?;
     let failed = answer.header("x-amz-function-error");
     if as_json {
-        super::print_json(&json!({
+        output::json(&json!({
             "StatusCode": answer.status.as_u16(),
             "FunctionError": failed,
             "ExecutedVersion": answer.header("x-amz-executed-version"),

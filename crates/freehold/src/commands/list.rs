@@ -6,15 +6,17 @@ use serde_json::Value;
 use crate::cli::List;
 use crate::client::{Client, encode};
 use crate::exit;
+use crate::output;
 
 pub(super) async fn run(words: List, json: bool) -> Result<u8> {
     let mut client = Client::connect(&words.target).await?;
     let functions = all(&mut client).await?;
     if json {
-        return super::print_json(&Value::Array(functions));
+        output::json(&Value::Array(functions))?;
+        return Ok(exit::OK);
     }
     if functions.is_empty() {
-        println!("No functions yet. Deploy one: freehold deploy DIR");
+        output::line("No functions yet. Deploy one: freehold deploy DIR")?;
         return Ok(exit::OK);
     }
     let cell = |function: &Value, name: &str| match &function[name] {
@@ -24,7 +26,7 @@ pub(super) async fn run(words: List, json: bool) -> Result<u8> {
     let columns = ["FunctionName", "Runtime", "MemorySize", "Timeout", "CodeSize", "LastModified"];
     let rows: Vec<Vec<String>> =
         functions.iter().map(|function| columns.map(|name| cell(function, name)).to_vec()).collect();
-    super::print_table(&["NAME", "RUNTIME", "MEMORY MB", "TIMEOUT S", "CODE BYTES", "LAST MODIFIED"], &rows);
+    output::table(&["NAME", "RUNTIME", "MEMORY MB", "TIMEOUT S", "CODE BYTES", "LAST MODIFIED"], &rows)?;
     Ok(exit::OK)
 }
 

@@ -19,6 +19,7 @@ use crate::cli::{Serve, Target};
 use crate::client::{Answer, Client};
 use crate::config::Settings;
 use crate::exit;
+use crate::output;
 use crate::package;
 use crate::server::Server;
 
@@ -40,12 +41,13 @@ pub(super) async fn run(as_json: bool) -> Result<u8> {
     let folder = tempfile::Builder::new().prefix("freehold-quickstart-").tempdir()?;
     let say = |text: &str| {
         if !as_json {
-            println!("{text}");
+            output::line(text)?;
         }
+        anyhow::Ok(())
     };
     let runtime = tokio::task::spawn_blocking(|| preferred_runtime(Family::Python)).await??;
     if runtime != RUNTIME {
-        say(&format!("This host has no {RUNTIME}: using {runtime}, the newest Python found."));
+        say(&format!("This host has no {RUNTIME}: using {runtime}, the newest Python found."))?;
     }
     let settings = Settings::load(Serve {
         listen: Some("127.0.0.1:0".parse()?),
@@ -59,20 +61,25 @@ pub(super) async fn run(as_json: bool) -> Result<u8> {
     folder.close().context("cannot remove the temporary data folder")?;
     let report = report?;
     if as_json {
-        return super::print_json(&report);
+        output::json(&report)?;
+        return Ok(exit::OK);
     }
-    say("\nEverything is cleaned up. What next:");
-    say("  freehold serve                     run a server that keeps its data");
-    say("  freehold deploy DIR                put a folder with a handler on it");
+    say("\nEverything is cleaned up. What next:")?;
+    say("  freehold serve                     run a server that keeps its data")?;
+    say("  freehold deploy DIR                put a folder with a handler on it")?;
     say(
         "  AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test aws lambda list-functions",
-    );
+    )?;
     Ok(exit::OK)
 }
 
-async fn demonstrate(server: &Server, runtime: &str, say: &impl Fn(&str)) -> Result<serde_json::Value> {
+async fn demonstrate(
+    server: &Server,
+    runtime: &str,
+    say: &impl Fn(&str) -> Result<()>,
+) -> Result<serde_json::Value> {
     let endpoint = format!("http://{}", server.address());
-    say(&format!("A temporary server listens on {endpoint}."));
+    say(&format!("A temporary server listens on {endpoint}."))?;
     let target = Target { endpoint, region: "us-east-1".to_owned() };
     let mut client = Client::connect_as(&target, Credentials::new(DEVELOPMENT_KEY, DEVELOPMENT_KEY)).await?;
     let package = package::from_text(FUNCTION_FILE, FUNCTION_CODE)?;
@@ -84,7 +91,7 @@ async fn demonstrate(server: &Server, runtime: &str, say: &impl Fn(&str)) -> Res
         "Code": { "ZipFile": STANDARD.encode(&package.zip) },
     });
     let created = client.send_json(Method::POST, "", &function).await?.json()?;
-    say(&format!("Created {} ({runtime}).", created["FunctionArn"].as_str().unwrap_or_default()));
+    say(&format!("Created {} ({runtime}).", created["FunctionArn"].as_str().unwrap_or_default()))?;
 
     let (cold, answer) = timed_invoke(&mut client).await?;
     let mut warm = Vec::with_capacity(WARM_INVOKES);
@@ -97,9 +104,9 @@ async fn demonstrate(server: &Server, runtime: &str, say: &impl Fn(&str)) -> Res
     let log = log_tail(&answer)?;
     let report_line = log.lines().find(|line| line.starts_with("REPORT")).unwrap_or_default();
     let body = String::from_utf8_lossy(&answer.body).into_owned();
-    say(&format!("Invoked it with {EVENT}; the answer: {body}"));
-    say(report_line.trim_end());
-    say(&format!("Cold: {:.1} ms. Warm: {:.2} ms (median of {WARM_INVOKES}).", ms(cold), ms(warm)));
+    say(&format!("Invoked it with {EVENT}; the answer: {body}"))?;
+    say(report_line.trim_end())?;
+    say(&format!("Cold: {:.1} ms. Warm: {:.2} ms (median of {WARM_INVOKES}).", ms(cold), ms(warm)))?;
     Ok(json!({
         "Runtime": runtime,
         "Answer": body,

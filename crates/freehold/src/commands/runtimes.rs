@@ -7,6 +7,7 @@ use freehold_runtimes::catalog::{Catalog, Options};
 use serde_json::{Value, json};
 
 use crate::cli::Runtimes;
+use crate::output;
 
 pub(super) fn run(words: Runtimes, as_json: bool) -> Result<ExitCode> {
     let found = Catalog::new(Options { folders: words.runtime_folders, ..Options::default() }).all();
@@ -20,7 +21,7 @@ pub(super) fn run(words: Runtimes, as_json: bool) -> Result<ExitCode> {
             }),
             Err(error) => json!({ "id": runtime.id, "installed": false, "reason": error.to_string() }),
         });
-        super::print_json(&Value::Array(rows.collect()))?;
+        output::json(&Value::Array(rows.collect()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let rows: Vec<Vec<String>> = found
@@ -36,6 +37,6 @@ pub(super) fn run(words: Runtimes, as_json: bool) -> Result<ExitCode> {
             vec![runtime.id.to_owned(), version, place]
         })
         .collect();
-    super::print_table(&["RUNTIME", "FOUND", "WHERE"], &rows);
+    output::table(&["RUNTIME", "FOUND", "WHERE"], &rows)?;
     Ok(ExitCode::SUCCESS)
 }
