@@ -19,6 +19,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("libc6-dev", "/usr/include/stdio.h"),
     ("e2fsprogs", "/usr/sbin/mkfs.ext4"),
     ("nftables", "/usr/sbin/nft"),
+    ("iproute2", "/usr/sbin/ip"),
     ("ca-certificates", "/etc/ssl/certs/ca-certificates.crt"),
 ];
 
