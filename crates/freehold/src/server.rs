@@ -6,6 +6,7 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +74,7 @@ impl Server {
             .with_context(|| format!("cannot listen on {}", settings.listen))?;
         let address = listener.local_addr()?;
         let data = &settings.data;
-        std::fs::create_dir_all(data)
+        make_private_folder(data)
             .with_context(|| format!("cannot make the data folder {}", data.display()))?;
         let clock: SharedClock = Arc::new(SystemClock);
 
@@ -160,6 +161,11 @@ impl Server {
         }
         self.store.close().await;
     }
+}
+
+/// Code, logs and settings of all functions are in there: nobody else on this machine needs to read them.
+fn make_private_folder(folder: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 fn network(setting: FunctionNetwork) -> Network {
