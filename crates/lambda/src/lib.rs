@@ -29,6 +29,7 @@ mod records;
 mod settings;
 mod updates;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -46,7 +47,11 @@ use crate::error::LambdaError;
 use crate::functions::Functions;
 pub use crate::invoker::Invoker;
 use crate::operations::Downloads;
+use crate::records::FUNCTIONS;
 use crate::updates::Updates;
+
+/// How many functions are asked for their runtime at a start: there are a dozen runtimes.
+const FUNCTIONS_LOOKED_AT: usize = 1_000;
 
 /// What Lambda is made of.
 pub struct Options {
@@ -92,7 +97,34 @@ impl Lambda {
     pub async fn open(options: Options) -> Result<Arc<Self>, LambdaError> {
         let lambda = Self::assemble(options).await?;
         lambda.code.collect_in_background();
-        Ok(Arc::new(lambda))
+        let lambda = Arc::new(lambda);
+        tokio::spawn(Arc::clone(&lambda).find_runtimes());
+        Ok(lambda)
+    }
+
+    /// Looks for the runtimes of the functions that are there, so that the first invocation after a start need not.
+    async fn find_runtimes(self: Arc<Self>) {
+        let found: Result<BTreeSet<String>, LambdaError> = async {
+            let snapshot = self.store.snapshot().await?;
+            let functions = FUNCTIONS.scan(&snapshot, &[], None, FUNCTIONS_LOOKED_AT).await?;
+            Ok(functions.into_iter().map(|(_, record)| record.configuration.runtime).collect())
+        }
+        .await;
+        let runtimes = match found {
+            Ok(runtimes) => runtimes,
+            Err(error) => return tracing::warn!(%error, "cannot read which runtimes are in use"),
+        };
+        let catalog = Arc::clone(&self.catalog);
+        let search = tokio::task::spawn_blocking(move || {
+            for runtime in runtimes {
+                if let Err(error) = catalog.resolve(&runtime) {
+                    tracing::warn!(%error, "functions here use a runtime that is gone");
+                }
+            }
+        });
+        if search.await.is_err() {
+            tracing::error!("the search for runtimes panicked");
+        }
     }
 
     async fn assemble(options: Options) -> Result<Self, LambdaError> {
