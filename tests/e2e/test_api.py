@@ -203,14 +203,14 @@ def test_update_code_dry_run_changes_nothing(client, function):
     before = active(client, function.name)
     answer = client.update_function_code(FunctionName=function.name, ZipFile=package(2), DryRun=True)
     assert answer["CodeSha256"] in (sha256(package(2)), before["CodeSha256"])
-    assert active(client, function.name) == before | {"ResponseMetadata": active(client, function.name)["ResponseMetadata"]}
+    assert without(active(client, function.name)) == without(before)
     assert function().value() == 1
 
 
 def test_update_configuration(client, function):
     """UpdateFunctionConfiguration changes what it names and nothing else."""
     before = active(client, function.name)
-    changes = {"Description": "new", "Timeout": 9, "MemorySize": 256, "Environment": {"Variables": {"A": "1"}},
+    changes = {"Description": "new", "Timeout": 9, "MemorySize": 256, "Environment": {"Variables": {"KEY": "1"}},
                "EphemeralStorage": {"Size": 1024}, "Handler": "lambda_function.other"}
     updated = without(client.update_function_configuration(FunctionName=function.name, **changes))
     assert {key: updated[key] for key in changes} == changes

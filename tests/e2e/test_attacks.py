@@ -39,7 +39,7 @@ class Attack:
     """A row of the table."""
 
     name: str
-    #: Where the control runs: root, namespaces, jail, nobody, terminal or descriptors.
+    #: Where the control runs: root, namespaces, neighbour (in its network), jail, nobody, terminal or descriptors.
     control: str = "root"
     #: Further target values, for both sides and for the control alone.
     target: dict = field(default_factory=dict)
@@ -119,7 +119,7 @@ ATTACKS = [
     Attack("processes.thread_bomb", target={"processes_wanted": 1200}, may_die=True, settings={"MemorySize": 512}),
     Attack("network.reach_host_loopback"),
     Attack("network.reach_host_addresses"),
-    Attack("network.reach_neighbour", scene=True),
+    Attack("network.reach_neighbour", "neighbour", scene=True),
     Attack("network.serve_on_host_port", target={"listen_s": 1.5}, witness=witness.sees_port),
     Attack("network.open_raw_sockets"),
     Attack("network.open_strange_sockets"),
@@ -244,8 +244,8 @@ def test_control(attack, stage, request, tmp_path):
 
 def run_control(attack, target, folder):
     """Runs an attack on the host in a process of its own: the last line that it prints is its outcome."""
-    wrapper = NAMESPACES if attack.control == "namespaces" else []
-    command = [*wrapper, sys.executable, "-m", "attacks.run", attack.name, attack.control]
+    wrappers = {"namespaces": NAMESPACES, "neighbour": ["nsenter", f"--net=/proc/{next(iter(target['neighbours']), 0)}/ns/net"]}
+    command = [*wrappers.get(attack.control, []), sys.executable, "-m", "attacks.run", attack.name, attack.control]
     output = folder / "control.out"
     with open(output, "wb") as stdout, open(folder / "control.err", "wb") as stderr:
         process = subprocess.Popen(command, cwd=FOLDER, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr)

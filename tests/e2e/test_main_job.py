@@ -112,13 +112,13 @@ def test_the_aws_cli_lists_updates_and_deletes(server, hello, python, name):
     assert name in run("lambda list-functions --query 'Functions[].FunctionName' --output text").split()
     assert name in run(f"lambda get-function --function-name {name}")
     run(f"lambda wait function-active-v2 --function-name {name}")
-    run(f"lambda update-function-configuration --function-name {name} --timeout 7 --environment 'Variables={{A=b}}'")
+    run(f"lambda update-function-configuration --function-name {name} --timeout 7 --environment 'Variables={{KEY=b}}'")
     run(f"lambda wait function-updated-v2 --function-name {name}")
     assert json.loads(run(f"lambda get-function-configuration --function-name {name}"))["Timeout"] == 7
     run(f"lambda update-function-code --function-name {name} --zip-file fileb://function.zip")
     run(f"lambda delete-function --function-name {name}")
     gone = aws(server, f"lambda get-function --function-name {name}", hello)
-    assert gone.returncode == 254
+    assert gone.returncode in (254, 255)  # version 2 of the CLI, version 1
     assert "ResourceNotFoundException" in gone.stderr
 
 
@@ -173,12 +173,12 @@ def test_deploy_infers_what_it_can(server, hello, name):
     first = server.command("--json", "deploy", hello, "--name", name)
     assert first.returncode == 0, first.stderr
     (hello / "lambda_function.py").write_text(HELLO.replace("Hello", "Good day"), encoding="utf-8")
-    second = server.command("deploy", hello, "--name", name, "--timeout", "9", "--memory", "256", "--env", "A=b")
+    second = server.command("deploy", hello, "--name", name, "--timeout", "9", "--memory", "256", "--env", "KEY=b")
     assert second.returncode == 0, second.stderr
     assert json.loads(server.command("invoke", name, "{}").stdout)["body"] == "Good day, World!"
     configuration = server.client().get_function_configuration(FunctionName=name)
     assert (configuration["Timeout"], configuration["MemorySize"]) == (9, 256)
-    assert configuration["Environment"]["Variables"] == {"A": "b"}
+    assert configuration["Environment"]["Variables"] == {"KEY": "b"}
     assert server.command("delete", name).returncode == 0
 
 

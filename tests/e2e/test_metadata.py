@@ -48,6 +48,11 @@ def test_metadata_addresses(namespace, work_folder, python, network):
             for greeter in greeters:
                 greeter.close()
 
-    control, inside = namespace.call(story)
+    try:
+        control, inside = namespace.call(story)
+    except RuntimeError as problem:
+        if network == "internet" and "not supported yet" in str(problem):
+            pytest.skip("functions with access to the internet are not supported yet")
+        raise
     assert control["succeeded"], control
     assert not inside["succeeded"], inside

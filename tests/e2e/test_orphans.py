@@ -14,6 +14,7 @@ from harness.remains import Before, Remains
 from harness.waiting import wait_until
 
 GONE_DEADLINE_S = 8
+AT_ONCE_S = 2
 SOURCE = '''import os, time
 def handler(event, context):
     if event.get("daemon") and os.fork() == 0:
@@ -27,9 +28,9 @@ def handler(event, context):
 class Stage:
     """A server with environments in every state: frozen, warm, busy, and one that left a daemon behind."""
 
-    def __init__(self, own_server, python, data=None):
+    def __init__(self, own_server, python, busy=True):
         self.before = Before()
-        self.server = own_server(data=data)
+        self.server = own_server()
         self.functions = {}
         client = self.server.client()
         for name in ("frozen", "busy", "daemon", "warm"):
@@ -37,9 +38,9 @@ class Stage:
                                                     {"lambda_function.py": SOURCE}, Timeout=60)
         assert self.functions["frozen"]({}).value() == 1
         assert self.functions["daemon"]({"daemon": True}).value() == 1
-        self.busy = threading.Thread(target=self._work, daemon=True)
-        self.busy.start()
-        wait_until(lambda: self._started("busy"), "the busy function starts")
+        if busy:
+            threading.Thread(target=self._work, daemon=True).start()
+            wait_until(lambda: self._started("busy"), "the busy function starts")
         assert self.functions["warm"]({}).value() == 1
         self.remains = Remains(self.server, self.before)
         assert len(self.remains.processes) >= 4, "the environments' processes are found"
@@ -75,7 +76,7 @@ def test_the_scan_sees_what_there_is(own_server, python):
     stage = Stage(own_server, python)
     left = stage.remains.left()
     assert {"processes", "namespaces", "cgroups"} <= set(left)
-    assert stage.server.stop() == 0
+    stage.server.kill()
     stage.gone()
 
 
@@ -83,6 +84,17 @@ def test_after_a_stop(own_server, python):
     """SIGTERM: the server ends with status 0 even though a function is busy, and nothing is left."""
     stage = Stage(own_server, python)
     assert stage.server.stop() == 0
+    stage.gone()
+
+
+def test_after_a_second_signal(own_server, python):
+    """A second SIGTERM leaves at once, busy function or not, and nothing is left either."""
+    stage = Stage(own_server, python)
+    stage.server.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: "a second signal leaves at once" in stage.server.stderr_tail(), "the server begins to stop")
+    started = time.monotonic()
+    assert stage.server.stop() == 0
+    assert time.monotonic() - started < AT_ONCE_S
     stage.gone()
 
 
@@ -103,10 +115,11 @@ def test_after_a_kill_of_everything_and_a_new_start(own_server, python):
         kill(child)
     stage.server.kill()
     again = own_server(data=stage.server.data)
-    stage.gone()
+    wait_until(lambda: "processes" not in stage.remains.left(), "the processes of before are gone", GONE_DEADLINE_S)
     assert functions.Function(again.client(), "warm", None)({}).value() == 1
     assert functions.Function(again.client(), "frozen", None)({}).value() == 1
     assert again.stop() == 0
+    stage.gone()  # only now: the new server's cgroups and mounts have the names of the old one's
 
 
 def test_after_a_kill_of_the_helper(own_server, python):
@@ -152,7 +165,7 @@ def test_a_kill_in_the_middle_of_starts(own_server, python):
 
 def test_an_idle_server_keeps_no_stray_files(own_server, python):
     """What environments needed on disk is gone once the server has stopped: only state, code and logs stay."""
-    stage = Stage(own_server, python)
+    stage = Stage(own_server, python, busy=False)
     assert stage.server.stop() == 0
     stage.gone()
     again = own_server(data=stage.server.data)
@@ -164,7 +177,7 @@ def test_an_idle_server_keeps_no_stray_files(own_server, python):
 
 def test_a_deleted_function_leaves_no_environment(own_server, python):
     """Deleting a function ends its environments; its code is gone from the disk in time."""
-    stage = Stage(own_server, python)
+    stage = Stage(own_server, python, busy=False)
     client = stage.server.client()
     count = len(host.descendants(stage.server.pid))
     client.delete_function(FunctionName="frozen")

@@ -134,8 +134,8 @@ def write_code(target):
     folder = target.get("task", "/var/task")
 
     def overwrite():
-        name = sorted(each for each in os.listdir(folder) if each.endswith(".py"))[0]
-        with open(f"{folder}/{name}", "a", encoding="utf-8") as file:
+        name = min(f"{parent}/{each}" for parent, _, names in os.walk(folder) for each in names if each.endswith(".py"))
+        with open(name, "a", encoding="utf-8") as file:
             return file.write("# changed\n")
 
     def chmod_first():
@@ -231,7 +231,8 @@ def read_kernel_memory(target):
     """Reads the kernel's memory, addresses and log."""
     def addresses():
         with open("/proc/kallsyms", encoding="ascii") as file:
-            return any(int(file.readline().split()[0], 16) for _ in range(50))
+            lines = [file.readline() for _ in range(50)]
+        return any(int(line.split()[0], 16) for line in lines if line)  # an empty file tells nothing
 
     def log():
         buffer = ctypes.create_string_buffer(4096)
