@@ -3,9 +3,12 @@
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -132,9 +135,50 @@ def test_health_says_that_the_server_is_ready(server):
         json.load(answer)
 
 
-def test_serve_is_ready_soon_and_stops_politely(own_server):
-    """SIGTERM ends the server with status 0."""
-    assert own_server().stop() == 0
+def test_serve_stops_politely(own_server, python):
+    """SIGTERM: whoever asked before gets the answer, whoever comes later is refused, and the status is 0."""
+    server = own_server()
+    source = "import time\ndef handler(event, context):\n    print('begun')\n    time.sleep(1)\n    return 'done'\n"
+    function = functions.create(server.client(), "slow", python, "lambda_function.handler", {"lambda_function.py": source})
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(function)
+        wait_until(lambda: "begun" in server.command("logs", "slow", "--data", server.data).stdout, "the function has begun")
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: refuses(server.address), "the server accepts nobody any more", 1)
+        assert not asked.done(), "the function still runs"
+        assert asked.result().value() == "done"
+    assert server.stop() == 0
+
+
+def refuses(address):
+    """Whether a new connection is refused."""
+    try:
+        socket.create_connection(address, 1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_two_servers_do_not_share(server, tmp_path):
+    """A second server on the same data or port is told why it cannot start, and the first one does not notice."""
+    for words, says in ((["--listen", "127.0.0.1:0", "--data", server.data], "in use"),
+                        (["--listen", server.url[7:], "--data", tmp_path / "other"], server.url[7:])):
+        done = server.command("serve", *words)
+        assert (done.returncode, says in done.stderr) == (1, True), done.stderr
+        assert server.healthy()
+        server.client().list_functions()
+
+
+def test_settings_that_are_none(server, tmp_path):
+    """An unknown FREEHOLD_ variable, an unknown key in the file and an unknown store are refused by name."""
+    (tmp_path / "settings.toml").write_text("frobnicate = 1\n", encoding="utf-8")
+    for words, variables, says in (([], {"FREEHOLD_FROBNICATE": "1"}, "FREEHOLD_FROBNICATE"),
+                                   (["--config", tmp_path / "settings.toml"], {}, "frobnicate"),
+                                   (["--store", "nonsense:x"], {}, "nonsense"),
+                                   (["--store", "postgres://user:hidden@host/name"], {}, "postgres")):
+        done = server.command("serve", "--listen", "127.0.0.1:0", "--data", tmp_path / "data", *words, **variables)
+        assert (done.returncode, says in done.stderr) == (1, True), done.stderr
+        assert "hidden" not in done.stderr, "a password is shown"
 
 
 # --- freehold's own commands ------------------------------------------------------------------------------------------
@@ -209,6 +253,23 @@ def test_logs(server, deployed):
 
     text = wait_until(log, "the log shows the REPORT line")
     assert text.index("START RequestId") < text.index("END RequestId") < text.index("REPORT RequestId")
+
+
+def test_logs_are_followed(server, deployed):
+    """--follow prints what comes until it is interrupted."""
+    follower = subprocess.Popen([servers.binary(), "logs", deployed, "--follow", "--data", server.data], stdout=subprocess.PIPE,
+                                text=True, env=servers.client_environment(server.url))
+    try:
+        server.command("invoke", deployed, "{}")
+        seen = ""
+        while "REPORT RequestId" not in seen:
+            line = follower.stdout.readline()
+            assert line, "the follower ended"
+            seen += line
+        assert follower.poll() is None
+    finally:
+        follower.send_signal(signal.SIGINT)
+        follower.communicate(timeout=5)
 
 
 def test_a_function_error_has_its_own_exit_code(server, tmp_path, python, name):
