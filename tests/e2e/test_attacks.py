@@ -138,6 +138,7 @@ ATTACKS = [
     Attack("resources.fill_tmp", target={"mib": 544}),
     Attack("resources.open_many_files", target={"files": 1500}),
     Attack("resources.exhaust_watches", target={"hold_s": 1}, witness=witness.loses_watches),
+    Attack("resources.exhaust_signals", target={"hold_s": 1, "signals": 1_000_000}, witness=witness.loses_timers),
     Attack("resources.flood_log", target={"flood_bytes": 1 << 30, "flood_s": 4}, outside={"flood_bytes": 400 << 20},
            witness=witness.sees_growth),
 ]

@@ -136,9 +136,11 @@ def test_after_a_kill_of_the_helper(own_server, python):
         pass  # a typed refusal, or the server ended: both are honest
     if stage.server.alive():
         stage.server.stop()
-    else:
-        own_server(data=stage.server.data).stop()
-    stage.gone()
+    try:
+        stage.gone()
+    finally:
+        own_server(data=stage.server.data).stop()  # whatever was left, the next start takes away
+        stage.gone()
 
 
 def test_a_kill_in_the_middle_of_starts(own_server, python):

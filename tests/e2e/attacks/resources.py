@@ -1,12 +1,14 @@
 """Attacks on what is shared: memory, disk, descriptors, the kernel's per-user quotas, the log."""
 
+import ctypes
 import os
 import resource
+import signal
 import socket
 import sys
 import time
 
-from attacks.kernel import LIBC, outcome
+from attacks.kernel import LIBC, in_child, outcome
 
 MIB = 1 << 20
 
@@ -149,6 +151,19 @@ def exhaust_watches(target):
     for number in held:
         os.close(number)
     return outcome(False, f"held {len(held)} watchers; the host looks on")
+
+
+def exhaust_signals(target):
+    """Queues as many signals as the kernel keeps for one user; the host looks whether it can still make a timer."""
+    def fill():
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGRTMIN})
+        queued = 0
+        while queued < target["signals"] and LIBC.sigqueue(os.getpid(), signal.SIGRTMIN, ctypes.c_void_p(0)) == 0:
+            queued += 1
+        time.sleep(target["hold_s"])
+        return queued
+
+    return outcome(False, f"queued {in_child(fill)} signals; the host looks on")
 
 
 def flood_log(target):

@@ -34,6 +34,17 @@ def loses_watches(target, running):
     return None
 
 
+def loses_timers(target, running):
+    """Can root on the host still make a timer (which takes a signal in advance)?"""
+    while running():
+        timer = ctypes.c_void_p()
+        if LIBC.timer_create(time.CLOCK_MONOTONIC, None, ctypes.byref(timer)) != 0:
+            return f"the host gets no timer any more: {os.strerror(ctypes.get_errno())}"
+        LIBC.timer_delete(timer)
+        time.sleep(POLL_S)
+    return None
+
+
 def sees_port(target, running):
     """Can the host connect to a port that the attack listens on?"""
     while running():
