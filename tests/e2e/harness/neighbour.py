@@ -8,7 +8,7 @@ from harness import functions, host
 from harness.waiting import POLL_S
 
 SOURCE = '''
-import os, socket, threading
+import os, socket, threading, time
 
 CODE_SECRET = "{code}"
 MEMORY = [("{half}" + os.environ["SECOND_HALF"])[::-1]]  # in no file and no variable in this order
@@ -38,9 +38,12 @@ def addresses():
     return sorted(found)
 
 def handler(event, context):
+    time.sleep({awake_s})
     return {{"addresses": addresses(), "request": context.aws_request_id, "event": event}}
 '''
 PORT = 18_999
+#: How long it is awake for each event: its other thread gets to serve whoever knocks.
+AWAKE_S = 0.01
 
 
 class Neighbour:
@@ -52,7 +55,7 @@ class Neighbour:
         self.mark = f"neighbour-{mark}"
         self.tmp_file = f"/tmp/neighbour-{mark}"
         reversed_memory = self.memory[::-1]
-        source = SOURCE.format(code=code, half=reversed_memory[:half], tmp_file=self.tmp_file, tmp=tmp, port=PORT,
+        source = SOURCE.format(code=code, half=reversed_memory[:half], tmp_file=self.tmp_file, tmp=tmp, port=PORT, awake_s=AWAKE_S,
                                host_secret=host_secret)
         self.function = functions.create(
             client, f"neighbour-{mark[:8]}", runtime, "lambda_function.handler", {"lambda_function.py": source}, Timeout=20,
