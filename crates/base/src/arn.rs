@@ -105,7 +105,9 @@ impl FromStr for FunctionReference {
         let wrong = || FunctionReferenceError(text.chars().take(200).collect());
         let parts: Vec<&str> = text.split(':').collect();
         let (region, account, rest) = match parts.as_slice() {
-            ["arn", partition, "lambda", region, account, "function", rest @ ..] if partition.starts_with("aws") => {
+            ["arn", partition, "lambda", region, account, "function", rest @ ..]
+                if partition.starts_with("aws") =>
+            {
                 (Some(Region::new(*region)), Some(*account), rest)
             }
             [account, "function", rest @ ..] => (None, Some(*account), rest),
@@ -155,7 +157,8 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Arn>().expect("valid").to_string(), text);
         }
-        for text in ["", "arn", "arn:aws:iam::12:role/x", "arn:gcp:iam::123456789012:role/x", "arn:aws:::: "] {
+        for text in ["", "arn", "arn:aws:iam::12:role/x", "arn:gcp:iam::123456789012:role/x", "arn:aws:::: "]
+        {
             assert!(text.parse::<Arn>().is_err(), "{text}");
         }
     }
@@ -178,7 +181,16 @@ mod tests {
             assert_eq!(reference.account.as_ref().map(AccountId::as_str), account, "{text}");
         }
         let long = "x".repeat(65);
-        for text in ["", "he llo", "a:b:c", "12:function:hello", "hello:", "arn:aws:lambda:r:1:function:x", &long, "../x"] {
+        for text in [
+            "",
+            "he llo",
+            "a:b:c",
+            "12:function:hello",
+            "hello:",
+            "arn:aws:lambda:r:1:function:x",
+            &long,
+            "../x",
+        ] {
             assert!(text.parse::<FunctionReference>().is_err(), "{text}");
         }
     }

@@ -79,7 +79,8 @@ mod tests {
     #[test]
     fn an_account_is_twelve_digits() {
         assert!(AccountId::parse("123456789012").is_some());
-        for wrong in ["", "12345678901", "1234567890123", "12345678901a", "１２３４５６７８９０１２"] {
+        for wrong in ["", "12345678901", "1234567890123", "12345678901a", "１２３４５６７８９０１２"]
+        {
             assert!(AccountId::parse(wrong).is_none(), "{wrong}");
         }
     }
