@@ -144,6 +144,11 @@ impl Server {
         self.address
     }
 
+    /// Waits for what the server cannot go on without to be gone, which it never should be.
+    pub async fn failed(&self) {
+        self.sandbox.ended().await;
+    }
+
     /// Takes everything down, in reverse of start. Each part has a deadline of its own.
     pub async fn stop(self) {
         self.stop_front.send_replace(true);

@@ -37,6 +37,17 @@ pub(crate) struct Started {
     pub(crate) listeners: Vec<OwnedFd>,
 }
 
+/// How the helper process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// It works.
+    Alive,
+    /// It has removed everything and ended.
+    Ended,
+    /// Something ended it.
+    Died,
+}
+
 struct Entry {
     name: String,
     started: Option<oneshot::Sender<Result<Started, SandboxError>>>,
@@ -52,7 +63,7 @@ pub(crate) struct Client {
     requests: mpsc::UnboundedSender<(Request, Option<OwnedFd>)>,
     entries: Entries,
     next: AtomicU64,
-    gone: watch::Receiver<bool>,
+    life: watch::Receiver<Life>,
 }
 
 /// A started or failed attempt, and the state that follows it.
@@ -65,11 +76,11 @@ impl Client {
         let socket = Arc::new(unsafe { AsyncFd::register(socket) }?);
         // Bounded by what makes requests: at most a handful per environment.
         let (requests, outgoing) = mpsc::unbounded_channel();
-        let (tell_gone, gone) = watch::channel(false);
+        let (tell, life) = watch::channel(Life::Alive);
         let entries = Entries::default();
         tokio::spawn(write(socket.clone(), outgoing));
-        tokio::spawn(read(socket.clone(), entries.clone(), helper, tell_gone));
-        Ok(Client { socket, requests, entries, next: AtomicU64::new(1), gone })
+        tokio::spawn(read(socket.clone(), entries.clone(), helper, tell));
+        Ok(Client { socket, requests, entries, next: AtomicU64::new(1), life })
     }
 
     /// A number for a new environment, whose answers are awaited from now on.
@@ -84,7 +95,7 @@ impl Client {
         let entry = Entry { name: name.to_owned(), started: Some(started), state, _permit: permit };
         let mut entries = lock(&self.entries);
         // Under the lock: the reader sets this before it drops what waits.
-        if *self.gone.borrow() {
+        if *self.life.borrow() != Life::Alive {
             return Err(SandboxError::HelperGone);
         }
         entries.insert(id, entry);
@@ -96,9 +107,9 @@ impl Client {
         let _ = self.requests.send((request, descriptor));
     }
 
-    /// Waits until the helper process has ended.
-    pub(crate) async fn gone(&self) {
-        let _ = self.gone.clone().wait_for(|gone| *gone).await;
+    /// The helper's life, to be followed.
+    pub(crate) fn life(&self) -> watch::Receiver<Life> {
+        self.life.clone()
     }
 }
 
@@ -132,7 +143,7 @@ async fn write(
     }
 }
 
-async fn read(socket: Arc<AsyncFd<OwnedFd>>, entries: Entries, mut helper: Child, gone: watch::Sender<bool>) {
+async fn read(socket: Arc<AsyncFd<OwnedFd>>, entries: Entries, mut helper: Child, life: watch::Sender<Life>) {
     loop {
         let Ok(mut ready) = socket.readable().await else { break };
         let result =
@@ -155,8 +166,9 @@ async fn read(socket: Arc<AsyncFd<OwnedFd>>, entries: Entries, mut helper: Child
     let _ = shutdown(socket.get_ref().as_raw_fd(), Shutdown::Both);
     let waited = tokio::task::spawn_blocking(move || helper.wait()).await;
     tracing::debug!(status = ?waited, "the sandbox helper has ended");
+    let in_order = matches!(&waited, Ok(Ok(status)) if status.success());
     let mut entries = lock(&entries);
-    gone.send_replace(true);
+    life.send_replace(if in_order { Life::Ended } else { Life::Died });
     for (_, entry) in entries.drain() {
         entry.state.send_modify(|state| {
             state.exit.get_or_insert(Exit::Killed);

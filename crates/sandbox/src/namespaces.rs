@@ -26,6 +26,9 @@ use crate::spec::{Channels, Environment, Exit, Sandbox, SandboxError, Spec};
 use crate::system::read_small;
 
 mod check;
+mod link;
+
+use self::link::Link;
 
 /// How long the helper may take for its preparations and its trial environment, in seconds; normally some 50 ms. It waits up to
 /// 5 s for a predecessor that is still cleaning up.
@@ -39,7 +42,7 @@ const FREEZE_PAUSE: Duration = Duration::from_millis(1);
 
 /// Makes environments through its helper process. Dropping it, with all environments, ends the helper and removes everything.
 pub struct NamespaceSandbox {
-    client: Arc<Client>,
+    link: Arc<Link>,
     options: Options,
     permits: Arc<Semaphore>,
 }
@@ -54,32 +57,44 @@ impl NamespaceSandbox {
             );
             return Err(SandboxError::Unsupported(text));
         }
-        let failed = |step: &'static str| {
-            move |error: io::Error| SandboxError::Failed {
-                name: "helper".to_owned(),
-                step,
-                reason: error.to_string(),
-            }
-        };
-        let (socket, mut helper) = spawn().map_err(failed("start the process of"))?;
-        if let Err(error) = greet(&socket, &options) {
-            drop(socket);
-            let _ = helper.kill();
-            let _ = helper.wait();
-            return Err(error);
-        }
+        let client = connect(&options)?;
         let permits = Arc::new(Semaphore::new(options.max_environments));
-        let client = Arc::new(Client::new(socket, helper).map_err(failed("talk to the process of"))?);
-        Ok(Arc::new(NamespaceSandbox { client, options, permits }))
+        let link = Link::new(client, options.clone());
+        Ok(Arc::new(NamespaceSandbox { link, options, permits }))
     }
 
     /// Ends and removes every environment and the helper. Returns when nothing is left, or after 15 s.
     pub async fn shutdown(&self) {
-        self.client.request(Request::Shutdown, None);
-        if tokio::time::timeout(SHUTDOWN_TIME, self.client.gone()).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_TIME, self.link.shutdown()).await.is_err() {
             tracing::error!("the sandbox helper did not end in time");
         }
     }
+
+    /// Waits until no environment can be made any more: after [`shutdown`](Self::shutdown), or when the helper has died and
+    /// cannot be started again.
+    pub async fn ended(&self) {
+        self.link.ended().await;
+    }
+}
+
+/// Starts a helper, which first removes what an earlier one may have left, and waits until it is ready. Blocks.
+fn connect(options: &Options) -> Result<Arc<Client>, SandboxError> {
+    let failed = |step: &'static str| {
+        move |error: io::Error| SandboxError::Failed {
+            name: "helper".to_owned(),
+            step,
+            reason: error.to_string(),
+        }
+    };
+    let (socket, mut helper) = spawn().map_err(failed("start the process of"))?;
+    if let Err(error) = greet(&socket, options) {
+        drop(socket);
+        let _ = helper.kill();
+        let _ = helper.wait();
+        return Err(error);
+    }
+    let client = Client::new(socket, helper).map_err(failed("talk to the process of"))?;
+    Ok(Arc::new(client))
 }
 
 fn spawn() -> io::Result<(OwnedFd, Child)> {
@@ -115,6 +130,24 @@ fn greet(socket: &OwnedFd, options: &Options) -> Result<(), SandboxError> {
 impl Sandbox for NamespaceSandbox {
     async fn start(&self, spec: Spec) -> Result<(Arc<dyn Environment>, Channels), SandboxError> {
         check::check(&spec, &self.options)?;
+        let client = self.link.client().await?;
+        match self.start_with(&client, &spec).await {
+            // Its helper died on the way.
+            Err(SandboxError::HelperGone) => {
+                let client = self.link.after(&client).await?;
+                self.start_with(&client, &spec).await
+            }
+            result => result,
+        }
+    }
+}
+
+impl NamespaceSandbox {
+    async fn start_with(
+        &self,
+        client: &Arc<Client>,
+        spec: &Spec,
+    ) -> Result<(Arc<dyn Environment>, Channels), SandboxError> {
         let failed = |reason: String| SandboxError::Failed { name: spec.name.clone(), step: "start", reason };
         let permit = self.permits.clone().try_acquire_owned().map_err(|_| {
             failed(format!(
@@ -122,10 +155,10 @@ impl Sandbox for NamespaceSandbox {
                 self.options.max_environments
             ))
         })?;
-        let content = content(&spec).map_err(|error| failed(format!("cannot pass its files on: {error}")))?;
-        let (id, (started, state)) = self.client.expect(&spec.name, permit)?;
-        let guard = Guard { client: self.client.clone(), id, armed: true };
-        self.client.request(Request::Start(Box::new(order(id, &spec))), content);
+        let content = content(spec).map_err(|error| failed(format!("cannot pass its files on: {error}")))?;
+        let (id, (started, state)) = client.expect(&spec.name, permit)?;
+        let guard = Guard { client: client.clone(), id, armed: true };
+        client.request(Request::Start(Box::new(order(id, spec))), content);
         let started = started.await.unwrap_or(Err(SandboxError::HelperGone));
         let Started { freeze_kind, freeze, peak, output, listeners } = match started {
             Ok(started) => started,

@@ -19,9 +19,14 @@ pub(super) async fn run(words: Serve, as_json: bool) -> Result<u8> {
     let mut terminate = signal(SignalKind::terminate())?;
     let server = Server::start(settings).await?;
     announce(&server, as_json)?;
+    let mut code = exit::OK;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        () = server.failed() => {
+            tracing::error!("functions cannot be run any more");
+            code = exit::FAILED;
+        }
     }
     tracing::info!("stopping: finishing what is under way (a second signal leaves at once)");
     tokio::select! {
@@ -29,7 +34,7 @@ pub(super) async fn run(words: Serve, as_json: bool) -> Result<u8> {
         _ = interrupt.recv() => tracing::warn!("left at once"),
         _ = terminate.recv() => tracing::warn!("left at once"),
     }
-    Ok(exit::OK)
+    Ok(code)
 }
 
 /// The one line on stdout; everything else goes to stderr. Whoever started us may read it to learn the port.
