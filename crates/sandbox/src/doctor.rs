@@ -7,6 +7,8 @@ use crate::cgroup::prepare::lacking;
 use crate::cgroup::{Hierarchy, Version};
 use crate::disk::mkfs;
 use crate::helper::hierarchies;
+use crate::network::{Internet, LINK_PREFIX, rules, uplink};
+use crate::options::InternetOptions;
 use crate::seccomp::Filters;
 
 /// How good a finding is.
@@ -168,14 +170,29 @@ fn tmp() -> Finding {
 }
 
 fn internet() -> Finding {
-    let detail = "functions reach the platform, not the internet".to_owned();
-    finding(
-        "internet access",
-        false,
-        Verdict::Degraded,
-        detail,
-        "not supported yet; nothing to do for isolated functions",
-    )
+    const NAME: &str = "internet access";
+    let only = "; isolated functions need nothing of this";
+    let internet = match Internet::plan(&InternetOptions::default(), 0, 0, &[]) {
+        Err(reason) => {
+            let advice = format!("{reason}{only}");
+            return finding(NAME, false, Verdict::Degraded, "not possible here".to_owned(), &advice);
+        }
+        Ok(internet) => internet,
+    };
+    let silent = |name: &str| uplink::forwards(name).is_ok_and(|forwards| !forwards);
+    let list = |texts: Vec<String>| texts.join(", ");
+    let names = list(internet.uplinks.iter().map(|uplink| uplink.name.clone()).collect());
+    let resolvers = list(internet.resolvers.iter().map(ToString::to_string).collect());
+    let mut detail = format!("through {names}, names by {resolvers}");
+    if internet.uplinks.iter().any(|uplink| silent(&uplink.name)) {
+        detail += "; while the server runs, it forwards IPv4 there for functions alone";
+    }
+    let advice = format!(
+        "another firewall of this host drops what it forwards: let it accept what comes in from interfaces `{LINK_PREFIX}*` \
+         and the answers (with Docker: `iptables -I DOCKER-USER -i {LINK_PREFIX}+ -j ACCEPT` and `iptables -I DOCKER-USER \
+         -o {LINK_PREFIX}+ -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`){only}"
+    );
+    finding(NAME, !rules::blocking(), Verdict::Degraded, detail, &advice)
 }
 
 #[cfg(test)]

@@ -24,10 +24,12 @@ mod client;
 mod disk;
 mod helper;
 mod message;
+mod network;
 mod packet;
 mod seccomp;
 mod system;
 
 pub use helper::{HELPER_ARGUMENT, helper_main};
 pub use namespaces::NamespaceSandbox;
-pub use options::Options;
+pub use network::range::{Range, RangeError};
+pub use options::{InternetOptions, Options};

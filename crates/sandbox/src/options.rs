@@ -2,10 +2,12 @@
 //!
 //! The limits that AWS documents (processes, descriptors) are constants here; what a host's owner decides is a field.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::network::range::Range;
 use crate::spec::Network;
 
 /// Processes and threads of one environment (AWS: 1,024).
@@ -47,14 +49,27 @@ pub enum TmpBacking {
     Memory,
 }
 
+/// How environments reach the internet.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct InternetOptions {
+    /// The addresses of environments, used nowhere else on this host. None: an unused part of 198.18.0.0/15.
+    pub range: Option<Range>,
+    /// Who resolves names, always reachable on port 53; never the host itself. Empty: the host's own resolvers.
+    pub resolvers: Vec<Ipv4Addr>,
+    /// Let environments reach private networks (RFC 1918, RFC 6598) too. Link-local addresses, among them the metadata
+    /// address, stay out of reach.
+    pub allow_private: bool,
+}
+
 /// How a sandbox is configured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Options {
     /// A folder of this sandbox alone: its lock, its record of cgroups, the space behind `/tmp`. Made if missing.
     pub state_dir: PathBuf,
-    /// The most that an environment may reach; a [`crate::spec::Spec`] that asks for more is refused. So far only
-    /// [`Network::Isolated`] is supported.
+    /// The most that an environment may reach; a [`crate::spec::Spec`] that asks for more is refused.
     pub network: Network,
+    /// How environments reach the internet, where they may.
+    pub internet: InternetOptions,
     /// Run functions even where no cgroup can limit their memory.
     pub allow_without_memory_limit: bool,
     /// Where `/tmp` lives.
@@ -71,6 +86,7 @@ impl Options {
         Options {
             state_dir: state_dir.into(),
             network: Network::Isolated,
+            internet: InternetOptions::default(),
             allow_without_memory_limit: false,
             tmp_backing: TmpBacking::Disk,
             max_environments: ENVIRONMENTS_DEFAULT,

@@ -24,7 +24,7 @@ pub struct Mount {
 }
 
 /// What the environment reaches beside its own listeners.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Network {
     /// Nothing: only its own loopback.
     Isolated,

@@ -191,6 +191,15 @@ pub(crate) fn drop_bounding_set() -> nix::Result<()> {
     prctl(libc::PR_SET_SECUREBITS, SECURE_BITS, 0)
 }
 
+/// Becomes another user, with all capabilities that this process has. Only for a process that soon ends.
+pub(crate) fn become_user_with_capabilities(user: u32) -> nix::Result<()> {
+    /// NO_SETUID_FIXUP: a change of user leaves capabilities alone.
+    const KEEP: libc::c_ulong = 0b100;
+    prctl(libc::PR_SET_SECUREBITS, KEEP, 0)?;
+    let user = nix::unistd::Uid::from_raw(user);
+    nix::unistd::setresuid(user, user, user)
+}
+
 /// Gives up every capability that this process holds.
 pub(crate) fn drop_capabilities() -> nix::Result<()> {
     const VERSION_3: u32 = 0x2008_0522;

@@ -1,7 +1,7 @@
 //! Makes our folder in every hierarchy, and takes such folders away, with everything in them.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -144,7 +144,8 @@ fn try_remove_tree(folder: &Path) -> io::Result<()> {
 }
 
 fn kill_all(folder: &Path) {
-    if fs::write(folder.join("cgroup.kill"), "1").is_err() {
+    let all = fs::OpenOptions::new().write(true).open(folder.join("cgroup.kill"));
+    if all.and_then(|mut file| file.write_all(b"1")).is_err() {
         for process in fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default().lines() {
             match process.parse() {
                 // 0 stands for a process of another namespace; a signal to 0 would reach our own group.

@@ -13,6 +13,8 @@ use nix::sys::socket::MsgFlags;
 use super::Context;
 use super::table::{Table, Watch};
 use crate::message::{Report, Request};
+use crate::network::guard::Guard;
+use crate::network::rules;
 use crate::packet::{Received, receive, send};
 use crate::system::reap;
 
@@ -23,16 +25,18 @@ const SWEEP_PAUSE_MS: u16 = 2;
 /// Events taken at once.
 const BATCH: usize = 64;
 
-// What an event is for: one of the first two, or a slot times two, plus one for its memory event.
+// What an event is for: one of the first three, or a slot times two, plus one for its memory event.
 const SERVER: u64 = 0;
 const CHILDREN: u64 = 1;
-const SLOTS: u64 = 2;
+const RULES: u64 = 2;
+const SLOTS: u64 = 3;
 
 /// The loop and what it waits for.
 pub(crate) struct Events {
     socket: OwnedFd,
     children: SignalFd,
     epoll: Epoll,
+    guard: Option<Guard>,
     table: Table,
     closing: Option<Instant>,
 }
@@ -47,7 +51,11 @@ impl Events {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, SERVER))?;
         epoll.add(children.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, CHILDREN))?;
-        Ok(Events { socket, children, epoll, table: Table::new(context), closing: None })
+        let guard = context.internet.as_ref().map(|internet| Guard::new(internet.mark)).transpose()?;
+        if let Some(guard) = &guard {
+            epoll.add(guard.descriptor(), EpollEvent::new(EpollFlags::EPOLLIN, RULES))?;
+        }
+        Ok(Events { socket, children, epoll, guard, table: Table::new(context), closing: None })
     }
 
     /// Runs until the server is gone and everything is removed.
@@ -79,6 +87,7 @@ impl Events {
                 match event.data() {
                     SERVER => self.server()?,
                     CHILDREN => children = true,
+                    RULES => self.rules()?,
                     data => {
                         let (slot, memory) = (((data - SLOTS) / 2) as usize, (data - SLOTS) % 2 == 1);
                         if memory { self.memory(slot) } else { self.environment(slot) }
@@ -132,6 +141,19 @@ impl Events {
             }
         }
         Ok(())
+    }
+
+    /// Somebody has changed rules of the host. Without ours nothing may go on: an error ends everything.
+    fn rules(&self) -> io::Result<()> {
+        match (&self.guard, self.table.internet()) {
+            (Some(guard), Some(internet)) if guard.is_violated() => {
+                eprintln!(
+                    "sandbox helper: the firewall rules for functions were removed; they are loaded again"
+                );
+                rules::load_again(internet).map_err(io::Error::other)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn environment(&mut self, slot: usize) {

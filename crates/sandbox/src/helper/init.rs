@@ -41,14 +41,31 @@ use crate::options::DESCRIPTORS_MAX;
 use crate::packet::{Received, receive, send};
 use crate::spec::Exit;
 use crate::system::{
-    Forked, attach_tree, close_all_from, drop_bounding_set, drop_capabilities, exit_now, fork, limit, reap,
-    restrict_mount,
+    Forked, attach_tree, become_user_with_capabilities, close_all_from, drop_bounding_set, drop_capabilities,
+    exit_now, fork, limit, reap, restrict_mount, write_at,
 };
 
 /// Connections that wait for the server to accept them, per listener.
 const BACKLOG: i32 = 128;
 /// When the host runs out of memory, functions go before services (-1000 to 1000).
 const OUT_OF_MEMORY_SCORE: &str = "500";
+
+/// What one environment may use of what the kernel counts per user namespace. (AWS names no limits for inotify; the kernel's
+/// default for a whole user is 128 instances.)
+const NAMESPACE_LIMITS: &[(&str, &str)] = &[
+    ("max_inotify_instances", "64"),
+    ("max_inotify_watches", "8192"),
+    ("max_fanotify_groups", "0"),
+    ("max_fanotify_marks", "0"),
+    ("max_cgroup_namespaces", "0"),
+    ("max_ipc_namespaces", "0"),
+    ("max_mnt_namespaces", "0"),
+    ("max_net_namespaces", "0"),
+    ("max_pid_namespaces", "0"),
+    ("max_time_namespaces", "0"),
+    ("max_user_namespaces", "0"),
+    ("max_uts_namespaces", "0"),
+];
 
 /// The life of an init.
 pub(crate) fn run(context: &Context, blank: Blank) -> ! {
@@ -71,8 +88,8 @@ fn announce(
     set_pdeathsig(Signal::SIGKILL).during("detach")?;
     let _ = set_dumpable(false);
     fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE).during("set the memory priority of")?;
-    enter_root(context).during("enter the root of")?;
-    let namespace = user_namespace(user).during("make the user namespace of")?;
+    let settings = enter_root(context).during("enter the root of")?;
+    let namespace = user_namespace(user, &settings).during("make the user namespace of")?;
     context.filters.install_allowed().during("filter the system calls of")?;
     let borrowed: Vec<_> = handles.iter().map(AsFd::as_fd).collect();
     send(control, &Report::Blank(kinds), &borrowed, MsgFlags::empty()).during("report")?;
@@ -117,26 +134,34 @@ fn live(
     Ok(())
 }
 
-/// Mounts `/proc` and makes the new root the only one.
-fn enter_root(context: &Context) -> io::Result<()> {
+/// Mounts `/proc` and makes the new root the only one. Gives `/proc/sys` as it was before it became read-only.
+fn enter_root(context: &Context) -> io::Result<fs::File> {
     let root = context.stage.mount_point();
     let proc = root.join("proc");
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), &proc, Some("proc"), flags, Some("hidepid=2"))?;
+    let settings = fs::File::open(proc.join("sys"))?;
     context.stage.cover_proc(&proc)?;
     std::env::set_current_dir(root)?;
     pivot_root(".", ".")?;
     umount2(".", MntFlags::MNT_DETACH)?;
-    std::env::set_current_dir("/")
+    std::env::set_current_dir("/")?;
+    Ok(settings)
 }
 
 /// Makes a user namespace in which the environment's user is the only one. A short-lived child holds it open meanwhile.
-fn user_namespace(user: u32) -> io::Result<fs::File> {
+///
+/// What is counted per user, such as inotify instances, is counted for the owner of a namespace as well: so the namespace is not
+/// made by the host's root, who would soon have none left for himself, but by the environment's own user.
+fn user_namespace(user: u32, settings: &fs::File) -> io::Result<fs::File> {
     let (ready, tell) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     match fork()? {
         Forked::Child => {
-            let status = i32::from(unshare(CloneFlags::CLONE_NEWUSER).is_err());
-            let _ = nix::unistd::write(tell.as_fd(), &[status as u8]);
+            let made = become_user_with_capabilities(user)
+                .and_then(|()| unshare(CloneFlags::CLONE_NEWUSER))
+                .and_then(|()| limit_namespace(settings));
+            let error = made.err().map_or(0, |error| error as u8);
+            let _ = nix::unistd::write(tell.as_fd(), &[error]);
             loop {
                 nix::unistd::pause();
             }
@@ -151,13 +176,27 @@ fn user_namespace(user: u32) -> io::Result<fs::File> {
     }
 }
 
+/// Sets the namespace's own limits: of this process, which has just made it and has every capability in it.
+fn limit_namespace(settings: &fs::File) -> nix::Result<()> {
+    for (name, most) in NAMESPACE_LIMITS {
+        match write_at(settings.as_fd(), &format!("user/{name}"), most) {
+            // Not in this kernel.
+            Err(nix::errno::Errno::ENOENT) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
 fn map_user(mut ready: &fs::File, child: Pid, user: u32) -> io::Result<fs::File> {
     let mut status = [1_u8];
     ready.read_exact(&mut status)?;
     if status != [0] {
-        return Err(io::Error::other(
-            "the kernel refuses new user namespaces (see user.max_user_namespaces)",
-        ));
+        let error = nix::errno::Errno::from_raw(i32::from(status[0]));
+        return Err(io::Error::other(format!(
+            "the kernel refuses new user namespaces (see user.max_user_namespaces): {}",
+            error.desc()
+        )));
     }
     let folder = format!("/proc/{child}");
     fs::write(format!("{folder}/setgroups"), "deny")?;

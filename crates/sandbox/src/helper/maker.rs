@@ -26,6 +26,7 @@ use crate::cgroup::HandleKinds;
 use crate::cgroup::group::Group;
 use crate::disk::Template;
 use crate::message::Report;
+use crate::network::{link, netlink::RouteSocket};
 use crate::options::{ROOT_MIB, SHARED_MEMORY_MIB, TMP_DEFAULT_MIB};
 use crate::packet::send;
 use crate::system::{Forked, close_all_from, exit_now, fork_init_for_parent, interface_up};
@@ -38,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) user: u32,
     /// The size of its `/tmp`.
     pub(crate) tmp_mib: u32,
+    /// The number of its interfaces and address, if it reaches the internet.
+    pub(crate) link: Option<u32>,
     /// The helper's process.
     pub(crate) helper: Pid,
 }
@@ -93,6 +96,8 @@ fn make(context: &Context, plan: &Plan, control: &OwnedFd) -> Result<std::conver
     nix::unistd::dup2_stdout(&null).during("close standard output of")?;
     nix::unistd::dup2_stderr(&null).during("close standard error of")?;
 
+    // Still in the host's network namespace, on which it acts from then on.
+    let host = RouteSocket::open().during("ask for the interfaces of")?;
     let group = Group::create_and_enter(&context.tops, &plan.name).during("make the cgroups of")?;
     unshare(
         CloneFlags::CLONE_NEWNS
@@ -104,6 +109,10 @@ fn make(context: &Context, plan: &Plan, control: &OwnedFd) -> Result<std::conver
     .during("make the namespaces of")?;
     nix::unistd::sethostname(HOST_NAME).during("name the host of")?;
     interface_up("lo").during("bring up the loopback of")?;
+    if let (Some(internet), Some(number)) = (&context.internet, plan.link) {
+        link::connect(&host, internet, number).during("connect the network of")?;
+    }
+    drop(host);
     mount_root(context, plan).during("mount the root of")?;
     let tmp = fs::File::open(context.stage.mount_point().join("tmp")).during("open /tmp of")?;
 

@@ -1,17 +1,20 @@
 //! The helper: the one process that clones, mounts and limits.
 //!
 //! - [`state`]: the state folder's lock, its record of cgroups, what a dead predecessor left
+//! - [`registry`]: what all sandboxes of the host have made, so that any can clean up after a dead one
 //! - [`stage`]: the read-only parts that all environments share, assembled once
 //! - [`maker`]: a forked child that makes one blank environment, so that nothing slow happens in the helper itself
 //! - [`init`]: pid 1 of an environment: becomes what it is told, starts the program, reaps
-//! - [`table`]: the environments and what happens to them; [`events`]: the loop that waits
+//! - [`table`]: the environments and what happens to them, each an [`entry`]; [`events`]: the loop that waits
 //!
 //! It has one thread, root's rights, an empty environment and no descriptor but its socket. It ignores the terminal's signals
 //! and ends when the server's end of the socket is closed, however that came about, taking everything with it.
 
+mod entry;
 mod events;
 mod init;
 mod maker;
+mod registry;
 mod stage;
 mod state;
 mod table;
@@ -28,6 +31,7 @@ use crate::cgroup::detect::{Sources, detect};
 use crate::cgroup::prepare::{Tops, lacking, prepare};
 use crate::disk::Template;
 use crate::message::{Answer, Request};
+use crate::network::Internet;
 use crate::options::{ENVIRONMENTS_MAX, Options, TMP_DEFAULT_MIB, TmpBacking};
 use crate::packet::{Received, receive, send};
 use crate::seccomp::Filters;
@@ -47,6 +51,8 @@ pub(crate) struct Context {
     /// Missing where `/tmp` is memory.
     template: Option<Template>,
     filters: Filters,
+    /// Missing where all are isolated.
+    internet: Option<Internet>,
 }
 
 impl Context {
@@ -120,12 +126,6 @@ fn set_up(options: Options) -> Result<(Context, state::State), String> {
                 .to_owned(),
         );
     }
-    if options.network == Network::Internet {
-        return Err(
-            "functions with access to the internet are not supported yet; choose the isolated network"
-                .to_owned(),
-        );
-    }
     raise_descriptor_limit();
     let mut state = state::State::open(&options.state_dir)?;
     match prepare_shared(options, &mut state) {
@@ -139,8 +139,13 @@ fn set_up(options: Options) -> Result<(Context, state::State), String> {
 
 fn prepare_shared(options: Options, state: &mut state::State) -> Result<Context, String> {
     let tops = control_groups(&options, state)?;
-    let stage =
-        stage::Stage::build(&options).map_err(|error| format!("cannot assemble the base root: {error}"))?;
+    let internet = match options.network {
+        Network::Isolated => None,
+        Network::Internet => Some(state.connect(&options)?),
+    };
+    let resolvers = internet.as_ref().map(Internet::resolver_file).unwrap_or_default();
+    let stage = stage::Stage::build(&options, &resolvers)
+        .map_err(|error| format!("cannot assemble the base root: {error}"))?;
     let template = match options.tmp_backing {
         TmpBacking::Memory => None,
         TmpBacking::Disk => {
@@ -153,7 +158,7 @@ fn prepare_shared(options: Options, state: &mut state::State) -> Result<Context,
             })?)
         }
     };
-    Ok(Context { mark: state.mark(), options, tops, stage, template, filters: Filters::compile()? })
+    Ok(Context { mark: state.mark(), options, tops, stage, template, filters: Filters::compile()?, internet })
 }
 
 /// Finds and prepares the cgroups, or says what is missing.

@@ -80,8 +80,8 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Takes a mount namespace for the helper, and assembles the parts.
-    pub(crate) fn build(options: &Options) -> io::Result<Stage> {
+    /// Takes a mount namespace for the helper, and assembles the parts. `resolvers` is the content of `resolv.conf`.
+    pub(crate) fn build(options: &Options, resolvers: &str) -> io::Result<Stage> {
         unshare(CloneFlags::CLONE_NEWNS)?;
         // Nothing that is mounted here shows outside; what the host unmounts disappears here too.
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
@@ -100,7 +100,7 @@ impl Stage {
         for name in ROOT {
             show(&Path::new("/").join(name), &stage.top().join(name))?;
         }
-        stage.build_etc()?;
+        stage.build_etc(resolvers)?;
         stage.build_devices()?;
         Ok(stage)
     }
@@ -114,7 +114,7 @@ impl Stage {
         &self.point
     }
 
-    fn build_etc(&self) -> io::Result<()> {
+    fn build_etc(&self, resolvers: &str) -> io::Result<()> {
         let etc = self.top().join("etc");
         for name in HOST_ETC {
             show(&Path::new("/etc").join(name), &etc.join(name))?;
@@ -130,8 +130,8 @@ impl Stage {
             ("group", &group),
             ("hostname", HOST_NAME),
             ("hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n"),
-            // Names are resolved by nobody: nothing can be reached but by address.
-            ("resolv.conf", ""),
+            // Empty where functions are isolated: names are resolved by nobody.
+            ("resolv.conf", resolvers),
             (
                 "nsswitch.conf",
                 "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",

@@ -13,59 +13,23 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::unistd::{Pid, getpid};
 
 use super::Context;
+use super::entry::{Entry, Handles, Kind, Stage};
 use super::maker::{self, Plan};
 use super::stage::PLAIN;
-use crate::cgroup::group::{kills_for_memory, number, paths};
-use crate::cgroup::{HandleKinds, Version};
-use crate::message::{Answer, Command, FreezeKind, Order, Report};
-use crate::options::{ENVIRONMENTS_MAX, TMP_DEFAULT_MIB};
+use crate::cgroup::group::paths;
+use crate::message::{Answer, Command, Order, Report};
+use crate::network::Internet;
+use crate::options::ENVIRONMENTS_MAX;
 use crate::packet::send;
-use crate::spec::Exit;
-use crate::system::{Forked, discard_unwritten, fork, open_tree, restrict_tree};
+use crate::spec::{Exit, Network};
+use crate::system::{Forked, fork, open_tree, restrict_tree};
 
 /// Blanks that are being made at the same time: more would only take the processors from each other.
 const MAKERS_MAX: usize = 4;
-
-/// Where an environment is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Making,
-    Blank,
-    Starting,
-    Running,
-    Ending,
-}
-
-/// One environment.
-struct Entry {
-    name: String,
-    stage: Stage,
-    /// Closed once it is ending.
-    control: Option<OwnedFd>,
-    maker: Option<Pid>,
-    init: Option<Pid>,
-    tmp_mib: u32,
-    handles: Option<Handles>,
-    /// The server's number for it, once it has one.
-    id: Option<u64>,
-    failure: Option<(String, String)>,
-    exit_told: bool,
-}
-
-/// What the maker handed over.
-struct Handles {
-    kind: FreezeKind,
-    /// Given to the server when it starts.
-    freeze: Vec<OwnedFd>,
-    memory: Vec<OwnedFd>,
-    memory_event: Option<OwnedFd>,
-    tmp: Option<OwnedFd>,
-}
 
 /// An order that waits for a blank.
 struct Waiting {
@@ -89,6 +53,8 @@ pub(crate) struct Table {
     /// Children that ended before their maker told who they are.
     unknown: BTreeSet<i32>,
     serial: u64,
+    /// The number of the next pair of interfaces.
+    next_link: u32,
     ready_told: bool,
     /// Why the last blank could not be made; none are made ahead of need until an order asks again.
     pool_paused: bool,
@@ -108,6 +74,7 @@ impl Table {
             waiting: VecDeque::new(),
             unknown: BTreeSet::new(),
             serial: 0,
+            next_link: 0,
             ready_told: false,
             pool_paused: false,
             closing: false,
@@ -168,6 +135,11 @@ impl Table {
             .any(|entry| entry.stage == Stage::Ending && entry.maker.is_none() && entry.init.is_none())
     }
 
+    /// The way to the internet, if environments have one.
+    pub(crate) fn internet(&self) -> Option<&Internet> {
+        self.context.internet.as_ref()
+    }
+
     /// An environment's socket.
     pub(crate) fn control(&self, slot: usize) -> Option<&OwnedFd> {
         self.entries.get(&slot)?.control.as_ref()
@@ -185,7 +157,7 @@ impl Table {
             let blank = self
                 .entries
                 .iter()
-                .find(|(_, entry)| entry.stage == Stage::Blank && entry.tmp_mib == waiting.order.tmp_mib)
+                .find(|(_, entry)| entry.stage == Stage::Blank && entry.kind == Kind::of(&waiting.order))
                 .map(|(slot, _)| *slot);
             match blank {
                 Some(slot) => self.give(slot, waiting),
@@ -193,22 +165,22 @@ impl Table {
             }
         }
         self.waiting = left;
-        let mut wanted: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut wanted: BTreeMap<Kind, usize> = BTreeMap::new();
         for waiting in &self.waiting {
-            *wanted.entry(waiting.order.tmp_mib).or_default() += 1;
+            *wanted.entry(Kind::of(&waiting.order)).or_default() += 1;
         }
-        for (tmp_mib, count) in wanted {
-            while self.making(Some(tmp_mib)) < count && self.making(None) < MAKERS_MAX {
-                if !self.make(tmp_mib) {
+        for (kind, count) in wanted {
+            while self.making(Some(kind)) < count && self.making(None) < MAKERS_MAX {
+                if !self.make(kind) {
                     return;
                 }
             }
         }
     }
 
-    /// How many blanks are being made, of one size or of all.
-    fn making(&self, tmp_mib: Option<u32>) -> usize {
-        self.count(|entry| entry.stage == Stage::Making && tmp_mib.is_none_or(|size| entry.tmp_mib == size))
+    /// How many blanks are being made, of one kind or of all.
+    fn making(&self, kind: Option<Kind>) -> usize {
+        self.count(|entry| entry.stage == Stage::Making && kind.is_none_or(|kind| entry.kind == kind))
     }
 
     fn count(&self, wanted: impl Fn(&Entry) -> bool) -> usize {
@@ -224,61 +196,71 @@ impl Table {
         // The first one also proves that everything works here, so it is made even without a pool.
         let wanted =
             if self.ready_told { self.context.options.pool } else { self.context.options.pool.max(1) };
-        let ready = self.count(|entry| entry.stage == Stage::Blank && entry.tmp_mib == TMP_DEFAULT_MIB);
+        let kind = Kind::usual(&self.context.options);
+        let ready = self.count(|entry| entry.stage == Stage::Blank && entry.kind == kind);
         if ready < wanted {
-            self.make(TMP_DEFAULT_MIB);
+            self.make(kind);
         }
     }
 
     /// Forks a maker. False where the host has no room for one: what waits is answered.
-    fn make(&mut self, tmp_mib: u32) -> bool {
-        match self.try_make(tmp_mib) {
+    fn make(&mut self, kind: Kind) -> bool {
+        match self.try_make(kind) {
             Ok(()) => true,
             Err(error) => {
-                self.making_failed(tmp_mib, "make".to_owned(), error.desc().to_owned());
+                self.making_failed(kind, "make".to_owned(), error.desc().to_owned());
                 false
             }
         }
     }
 
-    fn try_make(&mut self, tmp_mib: u32) -> nix::Result<()> {
+    fn try_make(&mut self, kind: Kind) -> nix::Result<()> {
         let limit = (self.context.options.max_environments + self.context.options.pool).min(ENVIRONMENTS_MAX);
         let slot = (0..limit).find(|slot| !self.entries.contains_key(slot)).ok_or(Errno::ENOSPC)?;
         self.serial += 1;
         let name = format!("e{}", self.serial);
-        let plan = Plan { name: name.clone(), user: self.context.user(slot), tmp_mib, helper: getpid() };
+        let link = match kind.network {
+            Network::Isolated => None,
+            Network::Internet => Some(self.free_link().ok_or(Errno::ENETUNREACH)?),
+        };
+        let plan = Plan {
+            name: name.clone(),
+            user: self.context.user(slot),
+            tmp_mib: kind.tmp_mib,
+            link,
+            helper: getpid(),
+        };
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let maker = match fork()? {
             Forked::Child => maker::run(&self.context, &plan, theirs),
             Forked::Parent(maker) => maker,
         };
-        let entry = Entry {
-            name,
-            stage: Stage::Making,
-            control: Some(ours),
-            maker: Some(maker),
-            init: None,
-            tmp_mib,
-            handles: None,
-            id: None,
-            failure: None,
-            exit_told: false,
-        };
-        self.entries.insert(slot, entry);
+        self.entries.insert(slot, Entry::new(name, kind, link, ours, maker));
         self.watches.push(Watch::Control(slot));
         Ok(())
     }
 
+    /// The number of a pair of interfaces that has not been used for long: the kernel may still be removing the last ones, and
+    /// remember connections of their address.
+    fn free_link(&mut self) -> Option<u32> {
+        let count = self.context.internet.as_ref()?.range.environments() as u32;
+        let used: BTreeSet<u32> = self.entries.values().filter_map(|entry| entry.link).collect();
+        let link =
+            (0..count).map(|step| (self.next_link + step) % count).find(|link| !used.contains(link))?;
+        self.next_link = link + 1;
+        Some(link)
+    }
+
     /// A blank could not be made: the order that it was for fails, or the host is refused.
-    fn making_failed(&mut self, tmp_mib: u32, step: String, reason: String) {
+    fn making_failed(&mut self, kind: Kind, step: String, reason: String) {
         self.pool_paused = true;
         if !self.ready_told {
             let reason = format!("a trial environment failed: cannot {step} it: {reason}");
             self.answers.push((Answer::Refused { reason }, vec![]));
             self.ready_told = true;
         }
-        if let Some(position) = self.waiting.iter().position(|waiting| waiting.order.tmp_mib == tmp_mib)
+        if let Some(position) = self.waiting.iter().position(|waiting| Kind::of(&waiting.order) == kind)
             && let Some(waiting) = self.waiting.remove(position)
         {
             self.answers.push((Answer::Failed { id: waiting.order.id, step, reason }, vec![]));
@@ -359,13 +341,8 @@ impl Table {
         let Some(entry) = self.entries.get_mut(&slot) else { return };
         let (Some(id), Some(handles)) = (entry.id, entry.handles.as_mut()) else { return };
         let listeners = descriptors.split_off(1.min(descriptors.len()));
-        let peak = handles.memory.first().and_then(|peak| peak.try_clone().ok());
+        let (freeze, peak) = handles.for_server();
         let answer = Answer::Started { id, freeze: handles.kind, has_peak: peak.is_some() };
-        // The helper needs only v1's freezer itself, to be able to kill what is frozen.
-        let freeze = match handles.kind {
-            FreezeKind::V1 => handles.freeze.iter().filter_map(|file| file.try_clone().ok()).collect(),
-            _ => std::mem::take(&mut handles.freeze),
-        };
         descriptors.extend(freeze.into_iter().chain(peak).chain(listeners));
         self.answers.push((answer, descriptors));
     }
@@ -378,7 +355,7 @@ impl Table {
                 self.end(slot);
             }
             Some(Stage::Making | Stage::Blank | Stage::Starting) => {
-                let out_of_memory = self.out_of_memory(slot);
+                let out_of_memory = self.entries.get(&slot).is_some_and(Entry::out_of_memory);
                 let reason =
                     if out_of_memory { "its memory limit was reached" } else { "it ended unexpectedly" };
                 self.fail(slot, "complete".to_owned(), reason.to_owned());
@@ -395,55 +372,23 @@ impl Table {
         }
     }
 
-    fn out_of_memory(&self, slot: usize) -> bool {
-        let handles = self.entries.get(&slot).and_then(|entry| entry.handles.as_ref());
-        handles
-            .and_then(|handles| handles.memory.get(1))
-            .is_some_and(|events| kills_for_memory(events.as_fd()) > 0)
-    }
-
     /// Tells the server once how the program ended, if it was running.
     fn tell_exit(&mut self, slot: usize, exit: Exit) {
-        let exit = if self.out_of_memory(slot) { Exit::OutOfMemory } else { exit };
         let Some(entry) = self.entries.get_mut(&slot) else { return };
+        let exit = if entry.out_of_memory() { Exit::OutOfMemory } else { exit };
         if entry.stage != Stage::Running || std::mem::replace(&mut entry.exit_told, true) {
             return;
         }
         let Some(id) = entry.id else { return };
-        let peak = entry.handles.as_ref().and_then(|handles| handles.memory.first());
-        let peak_bytes = peak.map_or(0, |peak| number(peak.as_fd()));
+        let peak_bytes = entry.peak_bytes();
         self.answers.push((Answer::Exited { id, exit, peak_bytes }, vec![]));
     }
 
     /// Kills an environment's processes; [`Self::sweep`] removes the rest.
     fn end(&mut self, slot: usize) {
-        let Some(entry) = self.entries.get_mut(&slot) else { return };
-        if entry.stage == Stage::Ending {
-            return;
+        if let Some(entry) = self.entries.get_mut(&slot) {
+            entry.end(&self.context.tops);
         }
-        entry.stage = Stage::Ending;
-        if let Some(tmp) = entry.handles.as_mut().and_then(|handles| handles.tmp.take()) {
-            // Not on a tmpfs, where there is nothing to write either.
-            let _ = discard_unwritten(tmp.as_fd());
-        }
-        for ((hierarchy, _), folder) in
-            self.context.tops.folders.iter().zip(paths(&self.context.tops, &entry.name))
-        {
-            if hierarchy.version == Version::V2 {
-                let _ = fs::write(folder.join("cgroup.kill"), "1");
-            }
-        }
-        for process in [entry.init, entry.maker].into_iter().flatten() {
-            let _ = kill(process, Signal::SIGKILL);
-        }
-        if let Some(handles) = entry.handles.as_mut()
-            && handles.kind == FreezeKind::V1
-            && let Some(file) = handles.freeze.first()
-        {
-            let _ = nix::unistd::write(file.as_fd(), b"THAWED");
-        }
-        // An init that the maker cloned but did not tell of ends by this.
-        entry.control = None;
     }
 
     /// A child process has ended.
@@ -500,29 +445,9 @@ impl Table {
                 self.answers.push((Answer::Failed { id, step, reason }, vec![]));
             }
             (Some(id), _) => self.answers.push((Answer::Removed { id }, vec![])),
-            (None, Some((step, reason))) => self.making_failed(entry.tmp_mib, step, reason),
+            (None, Some((step, reason))) => self.making_failed(entry.kind, step, reason),
             (None, None) => {}
         }
         self.serve();
-    }
-}
-
-impl Handles {
-    /// Sorts the descriptors that came with a blank. None where they do not fit what was announced.
-    fn sort(kinds: HandleKinds, descriptors: Vec<OwnedFd>) -> Option<Handles> {
-        let mut descriptors = descriptors.into_iter();
-        let mut next = |count: usize| -> Option<Vec<OwnedFd>> {
-            let taken: Vec<_> = descriptors.by_ref().take(count).collect();
-            (taken.len() == count).then_some(taken)
-        };
-        let freeze = next(match kinds.freeze {
-            FreezeKind::V2 => 2,
-            FreezeKind::V1 => 1,
-            FreezeKind::None => 0,
-        })?;
-        let memory = next(if kinds.has_memory { 2 } else { 0 })?;
-        let memory_event = next(usize::from(kinds.has_memory_event))?.pop();
-        let tmp = next(usize::from(kinds.has_tmp))?.pop();
-        Some(Handles { kind: kinds.freeze, freeze, memory, memory_event, tmp })
     }
 }

@@ -18,6 +18,7 @@ crate::cases![
     shared_memory_is_bounded_and_charged,
     a_fork_bomb_is_bounded_and_removed,
     descriptors_and_core_dumps_are_bounded,
+    inotify_is_bounded_and_nobody_elses,
     a_neighbour_goes_on_beside_a_hungry_one,
 ];
 
@@ -147,6 +148,34 @@ async fn descriptors_and_core_dumps_are_bounded() {
         host.shell("ulimit -n; ulimit -Hn; ulimit -c; ulimit -Hc; ls /proc/self/fd | wc -l").await;
     // 0, 1, 2, and the listing itself.
     assert_eq!(text, "1024\n1024\n0\n0\n4\n");
+    host.end().await;
+}
+
+async fn inotify_is_bounded_and_nobody_elses() {
+    let host = Host::start();
+    let script = "import ctypes, errno\n\
+        libc = ctypes.CDLL(None, use_errno=True)\n\
+        count = 0\n\
+        while libc.inotify_init1(0) >= 0: count += 1\n\
+        print(count, errno.errorcode[ctypes.get_errno()], flush=True)\n\
+        import time; time.sleep(1000)\n";
+    let mut greedy = Vec::new();
+    // Together they take more than one user of the host may have by default (128).
+    for _ in 0..3 {
+        let mut running = host.run(python(script)).await;
+        assert_eq!(running.wait_for("\n").await, "64 EMFILE\n");
+        greedy.push(running);
+    }
+    nix::sys::inotify::Inotify::init(nix::sys::inotify::InitFlags::IN_CLOEXEC).unwrap();
+    let limits = "import os\n\
+        for n in sorted(os.listdir('/proc/sys/user')): print(n, open('/proc/sys/user/' + n).read().strip())\n\
+        try: open('/proc/sys/user/max_inotify_instances', 'w').write('100')\n\
+        except OSError as e: print(e.errno)\n";
+    let (_, text) = host.run(python(limits)).await.finish().await;
+    assert!(text.contains("max_inotify_watches 8192\n") && text.ends_with("\n30\n"), "{text}");
+    for line in text.lines().filter(|line| line.contains("_namespaces")) {
+        assert!(line.ends_with(" 0"), "{line}");
+    }
     host.end().await;
 }
 

@@ -3,6 +3,8 @@
 //! - [`running`]: programs run, speak, end, freeze, are stopped
 //! - [`limits`]: memory, processes, `/tmp`
 //! - [`walls`]: what is seen and allowed from inside
+//! - [`internet`]: what functions with access to the internet reach, in a network made for that
+//! - [`restart`]: the helper dies, and is replaced
 //! - [`orphans`]: nothing survives the server, however it ends
 //!
 //! Has a main of its own, because the sandbox re-executes the program that uses it as its helper, and because the orphan tests
@@ -11,8 +13,10 @@
 #![allow(clippy::unwrap_used)] // a test of its own harness: the lint only knows the built-in one
 
 mod harness;
+mod internet;
 mod limits;
 mod orphans;
+mod restart;
 mod running;
 mod walls;
 
@@ -23,6 +27,8 @@ fn main() {
         Some(orphans::SERVER_ARGUMENT) => orphans::server(&arguments[2..]),
         _ => {}
     }
-    let tests = [running::TESTS, limits::TESTS, walls::TESTS, orphans::TESTS].concat();
+    let tests =
+        [running::TESTS, limits::TESTS, walls::TESTS, internet::TESTS, restart::TESTS, orphans::TESTS]
+            .concat();
     std::process::exit(harness::run(&tests, &arguments[1..]));
 }

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use freehold_sandbox::spec::Sandbox;
+use freehold_sandbox::spec::{Network, Sandbox, Spec};
 use freehold_sandbox::{NamespaceSandbox, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::{Host, shell, until};
 
-/// The argument with which this program becomes a server to be killed: a state folder and a text for command lines follow.
+/// The argument with which this program becomes a server to be killed: a state folder, a text for command lines and the network follow.
 pub(crate) const SERVER_ARGUMENT: &str = "sandbox-test-server";
 
 crate::cases![
@@ -21,24 +21,24 @@ crate::cases![
     a_killed_server_leaves_nothing,
     a_killed_server_and_helper_leave_only_what_the_next_start_removes,
     two_servers_do_not_touch_each_other,
+    what_a_dead_server_left_goes_even_without_its_folder,
     one_folder_has_one_server,
     a_terminal_signal_does_not_end_the_helper,
 ];
 
 /// A server with three environments, one of them frozen, that waits to be killed.
 pub(crate) fn server(arguments: &[String]) -> ! {
-    let [folder, text] = arguments else { std::process::exit(2) };
+    let [folder, text, network] = arguments else { std::process::exit(2) };
+    let network = if network == "internet" { Network::Internet } else { Network::Isolated };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let sandbox = NamespaceSandbox::start(Options::new(folder)).unwrap();
+        let mut options = Options { network, ..Options::new(folder) };
+        options.internet.resolvers = vec![[192, 0, 2, 53].into()];
+        let sandbox = NamespaceSandbox::start(options).unwrap();
         let mut kept = Vec::new();
         for _ in 0..3 {
-            kept.push(
-                sandbox
-                    .start(shell(&format!("(setsid sleep {text} &); echo x > /tmp/x; sleep {text}")))
-                    .await
-                    .unwrap(),
-            );
+            let script = format!("(setsid sleep {text} &); echo x > /tmp/x; sleep {text}");
+            kept.push(sandbox.start(Spec { network, ..shell(&script) }).await.unwrap());
         }
         until("they run", || processes(text).len() >= 9).await;
         kept[0].0.freeze().await.unwrap();
@@ -48,18 +48,23 @@ pub(crate) fn server(arguments: &[String]) -> ! {
     std::process::exit(0)
 }
 
-struct Server {
+/// A server in a process of its own.
+pub(crate) struct Server {
     process: Child,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     text: String,
 }
 
 impl Server {
     fn start(text: &str) -> Server {
+        Server::with_network(text, "isolated")
+    }
+
+    pub(crate) fn with_network(text: &str, network: &str) -> Server {
         let folder = tempfile::tempdir().unwrap();
         let state = folder.path().join("sandbox");
         let mut process = Command::new("/proc/self/exe")
-            .args([SERVER_ARGUMENT, state.to_str().unwrap(), text])
+            .args([SERVER_ARGUMENT, state.to_str().unwrap(), text, network])
             .env("SERVER_SECRET", "secret")
             .stdout(Stdio::piped())
             .spawn()
@@ -70,11 +75,11 @@ impl Server {
         Server { process, folder, text: text.to_owned() }
     }
 
-    fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.folder.path().join("sandbox")
     }
 
-    fn helper(&self) -> Pid {
+    pub(crate) fn helper(&self) -> Pid {
         let parent = format!("PPid:\t{}\n", self.process.id());
         let found = std::fs::read_dir("/proc").unwrap().flatten().find(|entry| {
             std::fs::read_to_string(entry.path().join("status")).is_ok_and(|status| status.contains(&parent))
@@ -82,14 +87,22 @@ impl Server {
         Pid::from_raw(found.expect("a helper").file_name().to_str().unwrap().parse().unwrap())
     }
 
-    fn kill(&mut self) {
+    /// Kills the helper and the server, which must not have the time to start another.
+    fn kill_both(&mut self) {
+        let helper = self.helper();
+        kill(Pid::from_raw(self.process.id() as i32), Signal::SIGSTOP).unwrap();
+        kill(helper, Signal::SIGKILL).unwrap();
+        self.kill();
+    }
+
+    pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 }
 
 /// Processes of the host with this text in their command line, but for the server itself.
-fn processes(text: &str) -> Vec<String> {
+pub(crate) fn processes(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -113,7 +126,7 @@ fn namespaces() -> BTreeSet<PathBuf> {
 }
 
 /// The cgroup folders that this state folder's record names.
-fn recorded(state: &Path) -> Vec<PathBuf> {
+pub(crate) fn recorded(state: &Path) -> Vec<PathBuf> {
     std::fs::read_to_string(state.join("cgroups")).unwrap_or_default().lines().map(PathBuf::from).collect()
 }
 
@@ -166,9 +179,7 @@ async fn a_killed_server_and_helper_leave_only_what_the_next_start_removes() {
     let before = namespaces();
     let mut server = Server::start("16180");
     let cgroups = recorded(&server.state());
-    let helper = server.helper();
-    kill(helper, Signal::SIGKILL).unwrap();
-    server.kill();
+    server.kill_both();
     until("the processes are gone", || processes(&server.text).is_empty()).await;
     until("the namespaces are gone", || namespaces().is_subset(&before)).await;
     until("the loop devices are gone", || loops(&server.state()) == 0).await;
@@ -194,6 +205,22 @@ async fn two_servers_do_not_touch_each_other() {
     assert!(recorded(&first.state()).iter().all(|folder| folder.exists()));
     first.kill();
     until("the first is gone", || processes("14142").is_empty()).await;
+}
+
+async fn what_a_dead_server_left_goes_even_without_its_folder() {
+    let mut living = Server::start("22360");
+    let mut dead = Server::start("24494");
+    let cgroups = recorded(&dead.state());
+    dead.kill_both();
+    until("the processes are gone", || processes("24494").is_empty()).await;
+    drop(dead);
+    assert!(cgroups.iter().any(|folder| folder.exists()), "nothing was left to be removed");
+    let host = Host::start();
+    assert!(!cgroups.iter().any(|folder| folder.exists()));
+    assert!(recorded(&living.state()).iter().all(|folder| folder.exists()));
+    host.end().await;
+    living.kill();
+    until("the other is gone", || processes("22360").is_empty()).await;
 }
 
 async fn one_folder_has_one_server() {
