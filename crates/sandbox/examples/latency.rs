@@ -1,7 +1,8 @@
-//! Prints how long environments take: `cargo run --release -p freehold-sandbox --example latency [ROUNDS]`, as root.
+//! Prints how long environments take: `cargo run --release -p freehold-sandbox --example latency [ROUNDS [internet]]`, as root.
 //!
 //! "start" is from the call to the program's exec, with a blank at hand; "output" adds the program's own first line; "cycle" adds
-//! its end and the removal. "unpooled" asks for an unusual size of `/tmp`, so that nothing is ready.
+//! its end and the removal. "unpooled" asks for an unusual size of `/tmp`, so that nothing is ready. With `internet`, environments
+//! have a way out; to leave the host alone, run it in a network namespace that has a default route.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use freehold_sandbox::spec::{Network, Sandbox, Spec};
 use freehold_sandbox::{HELPER_ARGUMENT, NamespaceSandbox, Options, helper_main};
 use tokio::io::AsyncReadExt;
 
-fn spec(number: usize, program: &str, arguments: &[&str], tmp_mib: u32) -> Spec {
+fn spec(network: Network, number: usize, program: &str, arguments: &[&str], tmp_mib: u32) -> Spec {
     Spec {
         name: format!("latency-{number}"),
         mounts: vec![],
@@ -21,7 +22,7 @@ fn spec(number: usize, program: &str, arguments: &[&str], tmp_mib: u32) -> Spec 
         memory_mib: 128,
         tmp_mib,
         cpu_millis: 72,
-        network: Network::Isolated,
+        network,
         listeners: vec!["127.0.0.1:9001".parse().expect("an address")],
     }
 }
@@ -59,17 +60,23 @@ fn main() {
         helper_main(arguments);
     }
     let rounds = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(100);
+    let network = match arguments.get(2).map(String::as_str) {
+        Some("internet") => Network::Internet,
+        _ => Network::Isolated,
+    };
     let folder = std::env::temp_dir().join(format!("freehold-latency-{}", std::process::id()));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let since = Instant::now();
-        let sandbox = NamespaceSandbox::start(Options::new(&folder)).expect("a sandbox");
+        let options = Options { network, ..Options::new(&folder) };
+        let sandbox = NamespaceSandbox::start(options).expect("a sandbox");
         println!("{:>10} {:>7}: {:.2} ms", "sandbox", "ready", since.elapsed().as_secs_f64() * 1000.0);
-        let shell = |number| spec(number, "/bin/sh", &["-c", "echo"], 512);
+        let shell = |number| spec(network, number, "/bin/sh", &["-c", "echo"], 512);
         measure(&sandbox, "shell", rounds, shell).await;
-        let python = |number| spec(number, "/usr/bin/python3", &["-I", "-S", "-c", "print(flush=True)"], 512);
+        let python =
+            |number| spec(network, number, "/usr/bin/python3", &["-I", "-S", "-c", "print(flush=True)"], 512);
         measure(&sandbox, "python", rounds, python).await;
-        let unpooled = |number| spec(number, "/bin/sh", &["-c", "echo"], 600);
+        let unpooled = |number| spec(network, number, "/bin/sh", &["-c", "echo"], 600);
         measure(&sandbox, "unpooled", rounds / 4 + 1, unpooled).await;
         let since = Instant::now();
         sandbox.shutdown().await;

@@ -28,8 +28,8 @@ pub struct Mount {
 pub enum Network {
     /// Nothing: only its own loopback.
     Isolated,
-    /// The internet, by routing and address translation; never the host, its loopback, private neighbours of the host
-    /// (unless routed there by the host's own rules), the metadata address or another environment.
+    /// The internet by IPv4, by routing and address translation; never the host, its loopback, the metadata address or another
+    /// environment, and private networks only where that is configured.
     Internet,
 }
 

@@ -52,8 +52,10 @@ impl Events {
         epoll.add(&socket, EpollEvent::new(EpollFlags::EPOLLIN, SERVER))?;
         epoll.add(children.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, CHILDREN))?;
         let guard = context.internet.as_ref().map(|internet| Guard::new(internet.mark)).transpose()?;
-        if let Some(guard) = &guard {
+        if let (Some(guard), Some(internet)) = (&guard, &context.internet) {
             epoll.add(guard.descriptor(), EpollEvent::new(EpollFlags::EPOLLIN, RULES))?;
+            // They may have gone between being loaded and being watched.
+            rules::load_again(internet).map_err(io::Error::other)?;
         }
         Ok(Events { socket, children, epoll, guard, table: Table::new(context), closing: None })
     }

@@ -39,8 +39,7 @@ pub(crate) fn run(tests: &[Case], arguments: &[String]) -> i32 {
         .filter(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())))
         .collect();
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped {} tests, which need root:", chosen.len());
-        chosen.iter().for_each(|(name, _)| println!("  {name}"));
+        chosen.iter().for_each(|(name, _)| println!("SKIPPED {name}: needs root"));
         return 0;
     }
     let mut failed = Vec::new();
