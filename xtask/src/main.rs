@@ -1,8 +1,8 @@
 //! The project's own tasks: `cargo xtask test` and `cargo xtask bench NAME`.
 //!
-//! - [`test`]: everything that CI checks, in order
+//! - [`mod@test`]: everything that CI checks, in order
 //! - [`machine`]: what the tests need of the machine, installed where it is missing
-//! - [`bench`]: the benchmarks, whose figures stand in `docs/benchmarks.md`
+//! - [`mod@bench`]: the benchmarks, whose figures stand in `docs/benchmarks.md`
 //! - [`run`]: one child process at a time, its output shown as it comes
 #![forbid(unsafe_code)]
 
