@@ -107,7 +107,7 @@ pub(crate) enum Command {
 pub(crate) enum Report {
     /// The maker has cloned the init, which has this process id for the helper.
     Cloned { init: i32 },
-    /// The blank is complete. Descriptors: see [`crate::cgroup::Handles`].
+    /// The blank is complete. Descriptors: see [`crate::cgroup::HandleKinds`].
     Blank(crate::cgroup::HandleKinds),
     /// The program runs. Descriptors: output, then the listeners.
     Started,
