@@ -1,4 +1,7 @@
-"""A thread in a network namespace of its own: what it starts and connects sees that namespace, the rest of us does not."""
+"""A thread in a network namespace of its own: what it starts and connects sees that namespace, the rest of us does not.
+
+It has loopback, and an uplink that leads nowhere, so that a server which wants a way out finds one.
+"""
 
 import ctypes
 import queue
@@ -6,10 +9,13 @@ import subprocess
 import threading
 
 CLONE_NEWNET = 0x4000_0000
+#: The uplink: a pair whose other end answers nothing, with addresses of TEST-NET-1.
+UPLINK = ("link add uplink type veth peer name nowhere", "link set nowhere up", "link set uplink up",
+          "address add 192.0.2.2/24 dev uplink", "route add default via 192.0.2.1")
 
 
 class NamespaceThread:
-    """Runs functions, one after another, in a thread whose network is empty but for loopback and `addresses` on it."""
+    """Runs functions, one after another, in a thread whose network is loopback, with `addresses` on it, and an uplink to nowhere."""
 
     def __init__(self, addresses=()):
         self._jobs, self._results = queue.Queue(), queue.Queue()
@@ -22,6 +28,8 @@ class NamespaceThread:
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         for address in addresses:
             subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
+        for command in UPLINK:
+            subprocess.run(["ip", *command.split()], check=True)
 
     def _run(self):
         while job := self._jobs.get():
