@@ -1,9 +1,10 @@
 //! The words of the command line.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
 
 /// A self-hosted serverless cloud that speaks the AWS APIs.
 #[derive(Debug, Parser)]
@@ -44,11 +45,13 @@ pub enum Command {
     Doctor,
 }
 
-/// Settings of the server. Each may also stand in the configuration file or the environment; flags win.
-#[derive(Debug, Default, Args)]
+/// Settings of the server, as they stand in one layer: the flags (and the environment), or the configuration file.
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Serve {
     /// A TOML file with settings; its keys are these flags' names with underscores.
     #[arg(long, env = "FREEHOLD_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
     pub config: Option<PathBuf>,
 
     /// Where to listen; port 0 picks a free one and prints it [default: 127.0.0.1:4566].
@@ -88,14 +91,21 @@ pub struct Serve {
     #[arg(long, env = "FREEHOLD_FUNCTION_NETWORK", value_name = "WHAT")]
     pub function_network: Option<FunctionNetwork>,
 
-    /// A folder to look in first for interpreters; may be given many times.
-    #[arg(
-        long = "runtime-folder",
-        env = "FREEHOLD_RUNTIME_FOLDERS",
-        value_delimiter = ':',
-        value_name = "DIR"
-    )]
-    pub runtime_folders: Vec<PathBuf>,
+    /// Whom functions with internet access ask for names, separated by commas [default: the host's own].
+    #[arg(long, env = "FREEHOLD_FUNCTION_RESOLVERS", value_delimiter = ',', value_name = "IP")]
+    pub function_resolvers: Option<Vec<Ipv4Addr>>,
+
+    /// Let functions with internet access reach private networks too.
+    #[arg(long, env = "FREEHOLD_FUNCTION_PRIVATE_NETWORKS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub function_private_networks: Option<bool>,
+
+    /// Where functions' /tmp lives; in memory it counts as the function's memory [default: disk].
+    #[arg(long, env = "FREEHOLD_FUNCTION_TMP", value_name = "WHERE")]
+    pub function_tmp: Option<FunctionTmp>,
+
+    /// Folders to look in first for interpreters, separated by colons.
+    #[arg(long, env = "FREEHOLD_RUNTIME_FOLDERS", value_delimiter = ':', value_name = "DIR")]
+    pub runtime_folders: Option<Vec<PathBuf>>,
 
     /// Run functions although this host cannot limit their memory.
     #[arg(long, env = "FREEHOLD_ALLOW_WITHOUT_MEMORY_LIMIT", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
@@ -107,13 +117,23 @@ pub struct Serve {
 }
 
 /// What functions reach beside the server itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FunctionNetwork {
     /// Nothing.
     Isolated,
     /// The internet, never the host or its private neighbours.
     Internet,
+}
+
+/// Where functions' `/tmp` lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FunctionTmp {
+    /// On disk, as on AWS. Needs loop devices and mkfs.ext4.
+    Disk,
+    /// In the function's memory.
+    Memory,
 }
 
 /// Which server a command talks to. Credentials come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`,
@@ -206,13 +226,8 @@ pub struct Delete {
 /// `freehold runtimes`
 #[derive(Debug, Args)]
 pub struct Runtimes {
-    /// A folder to look in first for interpreters; may be given many times.
-    #[arg(
-        long = "runtime-folder",
-        env = "FREEHOLD_RUNTIME_FOLDERS",
-        value_delimiter = ':',
-        value_name = "DIR"
-    )]
+    /// Folders to look in first for interpreters, separated by colons.
+    #[arg(long, env = "FREEHOLD_RUNTIME_FOLDERS", value_delimiter = ':', value_name = "DIR")]
     pub runtime_folders: Vec<PathBuf>,
 }
 

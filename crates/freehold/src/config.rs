@@ -2,7 +2,7 @@
 //! wherever it stands. Everything is checked here, before a port is opened or a file is made.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -10,9 +10,8 @@ use anyhow::{Context, Result, bail};
 use freehold_base::id::{AccountId, Region};
 use freehold_gateway::credentials::DEVELOPMENT_KEY;
 use freehold_wire::sigv4::Credentials;
-use serde::Deserialize;
 
-use crate::cli::{FunctionNetwork, Serve};
+use crate::cli::{FunctionNetwork, FunctionTmp, Serve};
 
 /// Where the server listens unless it is told otherwise: the port that local AWS tooling already targets.
 const LISTEN_DEFAULT: &str = "127.0.0.1:4566";
@@ -40,6 +39,12 @@ pub struct Settings {
     pub development_key: bool,
     /// What functions reach.
     pub function_network: FunctionNetwork,
+    /// Whom functions with internet access ask for names; the host's own resolvers if empty.
+    pub function_resolvers: Vec<Ipv4Addr>,
+    /// Whether functions with internet access reach private networks.
+    pub function_private_networks: bool,
+    /// Where functions' `/tmp` lives.
+    pub function_tmp: FunctionTmp,
     /// Whether functions may run where their memory cannot be limited.
     pub allow_without_memory_limit: bool,
     /// Folders to look in first for interpreters.
@@ -48,23 +53,11 @@ pub struct Settings {
     pub log: String,
 }
 
-/// The configuration file: the same keys as the flags.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    listen: Option<SocketAddr>,
-    data: Option<PathBuf>,
-    store: Option<String>,
-    region: Option<String>,
-    account: Option<String>,
-    access_key_id: Option<String>,
-    secret_access_key: Option<String>,
-    allow_plain_http: Option<bool>,
-    function_network: Option<FunctionNetwork>,
-    allow_without_memory_limit: Option<bool>,
-    #[serde(default)]
-    runtime_folders: Vec<PathBuf>,
-    log: Option<String>,
+/// Takes each setting from the upper layer where it is there, else from the lower one.
+macro_rules! layer {
+    ($upper:ident over $lower:ident: $($field:ident),* $(,)?) => {
+        Serve { config: None, $($field: $upper.$field.or($lower.$field)),* }
+    };
 }
 
 impl Settings {
@@ -73,52 +66,47 @@ impl Settings {
         refuse_unknown_variables(std::env::vars_os().map(|(name, _)| name))?;
         let file = match &flags.config {
             Some(path) => read_file(path)?,
-            None => File::default(),
+            None => Serve::default(),
         };
         Self::merge(flags, file)
     }
 
-    fn merge(flags: Serve, file: File) -> Result<Self> {
-        let listen = match flags.listen.or(file.listen) {
-            Some(listen) => listen,
-            None => LISTEN_DEFAULT.parse().expect("the default address is well formed"),
-        };
-        let data = std::path::absolute(flags.data.or(file.data).unwrap_or_else(default_data_folder))?;
-        let store =
-            flags.store.or(file.store).unwrap_or_else(|| format!("file:{}", data.join("store").display()));
-        let account = flags.account.or(file.account).unwrap_or_else(|| AccountId::DEVELOPMENT.to_owned());
+    fn merge(flags: Serve, file: Serve) -> Result<Self> {
+        Self::check(layer!(flags over file:
+            listen, data, store, region, account, access_key_id, secret_access_key, allow_plain_http, function_network,
+            function_resolvers, function_private_networks, function_tmp, runtime_folders, allow_without_memory_limit, log,
+        ))
+    }
+
+    fn check(words: Serve) -> Result<Self> {
+        let listen = words
+            .listen
+            .unwrap_or_else(|| LISTEN_DEFAULT.parse().expect("the default address is well formed"));
+        let data = std::path::absolute(words.data.unwrap_or_else(default_data_folder))?;
+        let account = words.account.unwrap_or_else(|| AccountId::DEVELOPMENT.to_owned());
         let account =
             AccountId::parse(&account).with_context(|| format!("account '{account}' is not 12 digits"))?;
-        let id = flags.access_key_id.or(file.access_key_id);
-        let credentials = match (id, flags.secret_access_key.or(file.secret_access_key)) {
+        let credentials = match (words.access_key_id, words.secret_access_key) {
             (Some(id), Some(secret)) => Some(Credentials::new(id, secret)),
             (None, None) => None,
             _ => bail!("access_key_id and secret_access_key go together: one of them is missing"),
         };
-        let allow_plain_http = flags.allow_plain_http.or(file.allow_plain_http).unwrap_or(false);
-        check_public(listen, credentials.as_ref(), allow_plain_http)?;
+        check_public(listen, credentials.as_ref(), words.allow_plain_http.unwrap_or(false))?;
         Ok(Self {
             development_key: credentials.is_none() && listen.ip().is_loopback(),
             listen,
+            store: words.store.unwrap_or_else(|| format!("file:{}", data.join("store").display())),
             data,
-            store,
-            region: Region::new(flags.region.or(file.region).unwrap_or_else(|| REGION_DEFAULT.to_owned())),
+            region: Region::new(words.region.unwrap_or_else(|| REGION_DEFAULT.to_owned())),
             account,
             credentials,
-            function_network: flags
-                .function_network
-                .or(file.function_network)
-                .unwrap_or(FunctionNetwork::Isolated),
-            allow_without_memory_limit: flags
-                .allow_without_memory_limit
-                .or(file.allow_without_memory_limit)
-                .unwrap_or(false),
-            runtime_folders: if flags.runtime_folders.is_empty() {
-                file.runtime_folders
-            } else {
-                flags.runtime_folders
-            },
-            log: flags.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
+            function_network: words.function_network.unwrap_or(FunctionNetwork::Isolated),
+            function_resolvers: words.function_resolvers.unwrap_or_default(),
+            function_private_networks: words.function_private_networks.unwrap_or(false),
+            function_tmp: words.function_tmp.unwrap_or(FunctionTmp::Disk),
+            allow_without_memory_limit: words.allow_without_memory_limit.unwrap_or(false),
+            runtime_folders: words.runtime_folders.unwrap_or_default(),
+            log: words.log.unwrap_or_else(|| "info".to_owned()),
         })
     }
 }
@@ -161,7 +149,7 @@ fn refuse_unknown_variables(names: impl Iterator<Item = OsString>) -> Result<()>
     Ok(())
 }
 
-fn read_file(path: &Path) -> Result<File> {
+fn read_file(path: &Path) -> Result<Serve> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("the configuration file {} is wrong", path.display()))

@@ -22,6 +22,7 @@ use freehold_gateway::{Gateway, Options as GatewayOptions};
 use freehold_lambda::{Lambda, Options as LambdaOptions};
 use freehold_ledger::Ledger;
 use freehold_runtimes::catalog::{Catalog, Options as RuntimeOptions};
+use freehold_sandbox::options::{InternetOptions, TmpBacking};
 use freehold_sandbox::spec::Network;
 use freehold_sandbox::{NamespaceSandbox, Options as SandboxOptions};
 use freehold_store::Store;
@@ -29,7 +30,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::cli::FunctionNetwork;
+use crate::cli::{FunctionNetwork, FunctionTmp};
 use crate::config::Settings;
 use crate::endpoint::InnerEndpoint;
 
@@ -80,12 +81,8 @@ impl Server {
 
         let store = Store::open(&settings.store).await.context("cannot open the store")?;
         let ledger = Ledger::open(&data.join(folders::LEDGER), store.clone()).await?;
-        let sandbox = NamespaceSandbox::start(SandboxOptions {
-            network: network(settings.function_network),
-            allow_without_memory_limit: settings.allow_without_memory_limit,
-            ..SandboxOptions::new(data.join(folders::SANDBOX))
-        })
-        .context("cannot isolate functions (see freehold doctor)")?;
+        let sandbox = NamespaceSandbox::start(sandbox_options(&settings))
+            .context("cannot isolate functions (see freehold doctor)")?;
         let catalog = Arc::new(Catalog::new(RuntimeOptions {
             folders: settings.runtime_folders.clone(),
             ..RuntimeOptions::default()
@@ -171,6 +168,25 @@ impl Server {
 /// Code, logs and settings of all functions are in there: nobody else on this machine needs to read them.
 fn make_private_folder(folder: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+fn sandbox_options(settings: &Settings) -> SandboxOptions {
+    let tmp_backing = match settings.function_tmp {
+        FunctionTmp::Disk => TmpBacking::Disk,
+        FunctionTmp::Memory => TmpBacking::Memory,
+    };
+    let internet = InternetOptions {
+        resolvers: settings.function_resolvers.clone(),
+        allow_private: settings.function_private_networks,
+        ..InternetOptions::default()
+    };
+    SandboxOptions {
+        network: network(settings.function_network),
+        internet,
+        allow_without_memory_limit: settings.allow_without_memory_limit,
+        tmp_backing,
+        ..SandboxOptions::new(settings.data.join(folders::SANDBOX))
+    }
 }
 
 fn network(setting: FunctionNetwork) -> Network {

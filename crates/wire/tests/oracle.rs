@@ -13,6 +13,7 @@ use freehold_wire::sigv4::verify::CLOCK_SKEW;
 use freehold_wire::sigv4::{BodyHash, Credentials, Presented, SigV4Error, presign, sign};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 const REGION: &str = "eu-central-1";
 const EXPIRES: Duration = Duration::from_secs(900);
@@ -23,6 +24,12 @@ struct Sent {
     service: &'static str,
     credentials: Credentials,
     time: SystemTime,
+}
+
+/// Failing seeds are kept beside this file: an integration test has no `lib.rs` to keep them by.
+fn config() -> ProptestConfig {
+    let seeds = FileFailurePersistence::WithSource("seeds");
+    ProptestConfig { cases: 512, failure_persistence: Some(Box::new(seeds)), ..ProptestConfig::default() }
 }
 
 fn requests() -> impl Strategy<Value = Sent> {
@@ -120,7 +127,7 @@ fn signature(request: &Request<Bytes>) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(config())]
 
     #[test]
     fn a_signed_request_is_the_sdks(sent in requests()) {

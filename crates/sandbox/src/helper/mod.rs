@@ -153,7 +153,7 @@ fn prepare_shared(options: Options, state: &mut state::State) -> Result<Context,
             Some(made.map_err(|reason| {
                 format!(
                     "no disk-backed /tmp ({reason}); it needs loop devices, ext4 and mkfs.ext4 (package e2fsprogs), or \
-                     the setting that keeps /tmp in the function's memory"
+                     /tmp in the function's own memory (freehold serve --function-tmp memory)"
                 )
             })?)
         }
