@@ -61,6 +61,11 @@ pub(crate) fn run(tests: &[Case], arguments: &[String]) -> i32 {
     i32::from(!failed.is_empty())
 }
 
+/// A temporary folder on a disk: `/tmp` may be a tmpfs, on which the files behind loop devices have no name to be found by.
+pub(crate) fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
 /// A sandbox with a state folder of its own.
 pub(crate) struct Host {
     pub(crate) sandbox: Arc<NamespaceSandbox>,
@@ -73,7 +78,7 @@ impl Host {
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut Options)) -> Host {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let mut options = Options::new(folder.path().join("sandbox"));
         change(&mut options);
         Host { sandbox: NamespaceSandbox::start(options).unwrap(), folder }

@@ -465,7 +465,7 @@ async fn two_connected_servers_have_addresses_of_their_own() {
 async fn a_host_without_a_way_out_is_refused() {
     let Some(_nets) = Nets::make() else { return };
     let start = |change: fn(&mut Options)| {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::harness::folder();
         let mut options =
             Options { network: Network::Internet, ..Options::new(folder.path().join("sandbox")) };
         options.internet.resolvers = vec![RESOLVER];

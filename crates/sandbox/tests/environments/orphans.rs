@@ -61,7 +61,7 @@ impl Server {
     }
 
     pub(crate) fn with_network(text: &str, network: &str) -> Server {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::harness::folder();
         let state = folder.path().join("sandbox");
         let mut process = Command::new("/proc/self/exe")
             .args([SERVER_ARGUMENT, state.to_str().unwrap(), text, network])
