@@ -52,7 +52,20 @@ struct Entry {
     name: String,
     started: Option<oneshot::Sender<Result<Started, SandboxError>>>,
     state: watch::Sender<State>,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Entry {
+    /// Tells that nothing is left of it. Its place is free before anybody hears of that.
+    fn end(self) -> (String, Option<oneshot::Sender<Result<Started, SandboxError>>>) {
+        let Entry { name, started, state, permit } = self;
+        drop(permit);
+        state.send_modify(|state| {
+            state.exit.get_or_insert(Exit::Killed);
+            state.removed = true;
+        });
+        (name, started)
+    }
 }
 
 type Entries = Arc<Mutex<HashMap<u64, Entry>>>;
@@ -92,7 +105,7 @@ impl Client {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (started, is_started) = oneshot::channel();
         let (state, states) = watch::channel(State::default());
-        let entry = Entry { name: name.to_owned(), started: Some(started), state, _permit: permit };
+        let entry = Entry { name: name.to_owned(), started: Some(started), state, permit };
         let mut entries = lock(&self.entries);
         // Under the lock: the reader sets this before it drops what waits.
         if *self.life.borrow() != Life::Alive {
@@ -170,11 +183,7 @@ async fn read(socket: Arc<AsyncFd<OwnedFd>>, entries: Entries, mut helper: Child
     let mut entries = lock(&entries);
     life.send_replace(if in_order { Life::Ended } else { Life::Died });
     for (_, entry) in entries.drain() {
-        entry.state.send_modify(|state| {
-            state.exit.get_or_insert(Exit::Killed);
-            state.removed = true;
-        });
-        if let Some(started) = entry.started {
+        if let (_, Some(started)) = entry.end() {
             let _ = started.send(Err(SandboxError::HelperGone));
         }
     }
@@ -195,11 +204,10 @@ fn handle(entries: &Entries, answer: Answer, descriptors: Vec<OwnedFd>) {
             let _ = started.send(result);
         }
         Answer::Failed { id, step, reason } => {
-            let Some(mut entry) = entries.remove(&id) else { return };
-            entry.state.send_modify(|state| state.removed = true);
-            if let Some(started) = entry.started.take() {
+            let Some(entry) = entries.remove(&id) else { return };
+            if let (name, Some(started)) = entry.end() {
                 let reason = format!("{reason} ({step})");
-                let _ = started.send(Err(SandboxError::Failed { name: entry.name, step: "start", reason }));
+                let _ = started.send(Err(SandboxError::Failed { name, step: "start", reason }));
             }
         }
         Answer::Exited { id, exit, peak_bytes } => {
@@ -212,10 +220,7 @@ fn handle(entries: &Entries, answer: Answer, descriptors: Vec<OwnedFd>) {
         }
         Answer::Removed { id } => {
             if let Some(entry) = entries.remove(&id) {
-                entry.state.send_modify(|state| {
-                    state.exit.get_or_insert(Exit::Killed);
-                    state.removed = true;
-                });
+                entry.end();
             }
         }
         Answer::Ready | Answer::Refused { .. } => {}
