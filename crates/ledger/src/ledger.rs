@@ -77,7 +77,14 @@ pub(crate) struct Inner {
     segments: Mutex<Segments>,
     /// One fold at a time.
     pub(crate) folding: tokio::sync::Mutex<()>,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that has been forked and not yet executed still holds a copy of the descriptor.
+        let _ = self.lock.unlock();
+    }
 }
 
 /// How large segments grow, in bytes; smaller in tests.
@@ -117,7 +124,7 @@ impl Ledger {
             fold_soon: false,
         });
         let folding = tokio::sync::Mutex::default();
-        let inner = Inner { folder: folder.to_owned(), name, store, limits, segments, folding, _lock: lock };
+        let inner = Inner { folder: folder.to_owned(), name, store, limits, segments, folding, lock };
         let ledger = Self(Arc::new(inner));
         ledger.fold().await?;
         Ok(ledger)

@@ -27,7 +27,14 @@ const FILE_MODE: u32 = 0o600;
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that has been forked and not yet executed still holds a copy of the descriptor.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Folder {
@@ -37,7 +44,7 @@ impl Folder {
         let path = path.canonicalize().map_err(|error| StoreError::io("find", path, error))?;
         let lock = lock(&path)?;
         check_format(&path)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 
     /// Where the engine's files are.
