@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,9 +15,9 @@ use nix::sys::socket::{MsgFlags, Shutdown, shutdown};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
-use crate::message::{Answer, FreezeKind, Request};
+use crate::message::{Answer, EXECUTE, FreezeKind, Request};
 use crate::packet::{Received, receive, send};
-use crate::spec::{Exit, SandboxError};
+use crate::spec::{Exit, SandboxError, Spec};
 
 /// What the server knows of an environment's end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,6 +51,7 @@ pub(crate) enum Life {
 
 struct Entry {
     name: String,
+    program: PathBuf,
     started: Option<oneshot::Sender<Result<Started, SandboxError>>>,
     state: watch::Sender<State>,
     permit: OwnedSemaphorePermit,
@@ -57,14 +59,14 @@ struct Entry {
 
 impl Entry {
     /// Tells that nothing is left of it. Its place is free before anybody hears of that.
-    fn end(self) -> (String, Option<oneshot::Sender<Result<Started, SandboxError>>>) {
-        let Entry { name, started, state, permit } = self;
+    fn end(self) -> Option<oneshot::Sender<Result<Started, SandboxError>>> {
+        let Entry { started, state, permit, .. } = self;
         drop(permit);
         state.send_modify(|state| {
             state.exit.get_or_insert(Exit::Killed);
             state.removed = true;
         });
-        (name, started)
+        started
     }
 }
 
@@ -99,13 +101,14 @@ impl Client {
     /// A number for a new environment, whose answers are awaited from now on.
     pub(crate) fn expect(
         &self,
-        name: &str,
+        spec: &Spec,
         permit: OwnedSemaphorePermit,
     ) -> Result<(u64, Pending), SandboxError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (started, is_started) = oneshot::channel();
         let (state, states) = watch::channel(State::default());
-        let entry = Entry { name: name.to_owned(), started: Some(started), state, permit };
+        let (name, program) = (spec.name.clone(), spec.program.clone());
+        let entry = Entry { name, program, started: Some(started), state, permit };
         let mut entries = lock(&self.entries);
         // Under the lock: the reader sets this before it drops what waits.
         if *self.life.borrow() != Life::Alive {
@@ -183,7 +186,7 @@ async fn read(socket: Arc<AsyncFd<OwnedFd>>, entries: Entries, mut helper: Child
     let mut entries = lock(&entries);
     life.send_replace(if in_order { Life::Ended } else { Life::Died });
     for (_, entry) in entries.drain() {
-        if let (_, Some(started)) = entry.end() {
+        if let Some(started) = entry.end() {
             let _ = started.send(Err(SandboxError::HelperGone));
         }
     }
@@ -205,9 +208,14 @@ fn handle(entries: &Entries, answer: Answer, descriptors: Vec<OwnedFd>) {
         }
         Answer::Failed { id, step, reason } => {
             let Some(entry) = entries.remove(&id) else { return };
-            if let (name, Some(started)) = entry.end() {
-                let reason = format!("{reason} ({step})");
-                let _ = started.send(Err(SandboxError::Failed { name, step: "start", reason }));
+            let (name, program) = (entry.name.clone(), entry.program.clone());
+            if let Some(started) = entry.end() {
+                let error = if step == EXECUTE {
+                    SandboxError::NotExecutable { name, program, reason }
+                } else {
+                    SandboxError::Failed { name, step: "start", reason: format!("{reason} ({step})") }
+                };
+                let _ = started.send(Err(error));
             }
         }
         Answer::Exited { id, exit, peak_bytes } => {

@@ -23,6 +23,9 @@ use serde::{Deserialize, Serialize};
 use crate::options::Options;
 use crate::spec::{Exit, Mount, Network};
 
+/// The step that fails when the kernel refuses to execute the program: the one failure that is the program's own fault.
+pub(crate) const EXECUTE: &str = "execute the program of";
+
 /// From the server to the helper.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {

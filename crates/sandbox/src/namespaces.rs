@@ -156,7 +156,7 @@ impl NamespaceSandbox {
             ))
         })?;
         let content = content(spec).map_err(|error| failed(format!("cannot pass its files on: {error}")))?;
-        let (id, (started, state)) = client.expect(&spec.name, permit)?;
+        let (id, (started, state)) = client.expect(spec, permit)?;
         let guard = Guard { client: client.clone(), id, armed: true };
         client.request(Request::Start(Box::new(order(id, spec))), content);
         let started = started.await.unwrap_or(Err(SandboxError::HelperGone));

@@ -93,6 +93,16 @@ pub enum SandboxError {
     /// The helper process is gone; no environment can be made any more.
     #[error("the sandbox helper process has ended")]
     HelperGone,
+    /// The kernel refused to execute the program: it is missing, is no program, or is one for another machine.
+    #[error("cannot start environment {name}: {}: {reason}", .program.display())]
+    NotExecutable {
+        /// The environment's name.
+        name: String,
+        /// The program, a path inside.
+        program: PathBuf,
+        /// What the system said, such as `Exec format error`.
+        reason: String,
+    },
     /// A step failed.
     #[error("cannot {step} environment {name}: {reason}")]
     Failed {

@@ -193,13 +193,10 @@ pub(super) async fn start(
     })
 }
 
-/// What the sandbox said. A program that cannot be executed is told by its own path before the system's reason, such as
-/// `/var/task/bootstrap: Exec format error (start the program of)`.
+/// What the sandbox said, and whose fault it is.
 fn refused(error: &SandboxError, own_program: Option<&str>) -> StartError {
-    if let (SandboxError::Failed { reason, .. }, Some(program)) = (error, own_program)
-        && let Some(reason) = reason.strip_prefix(program).and_then(|rest| rest.strip_prefix(": "))
-    {
-        let reason = reason.split(" (").next().unwrap_or(reason).to_lowercase();
+    if let (SandboxError::NotExecutable { reason, .. }, Some(program)) = (error, own_program) {
+        let reason = reason.to_lowercase();
         return StartError::Failed(Failure::InvalidEntrypoint(format!("fork/exec {program}: {reason}")));
     }
     StartError::Impossible(InvokeError::Environment(error.to_string()))

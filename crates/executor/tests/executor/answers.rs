@@ -293,10 +293,10 @@ async fn a_function_without_its_program_has_an_invalid_entrypoint() {
 #[tokio::test]
 async fn a_program_that_cannot_be_executed_is_an_invalid_entrypoint() {
     let mut failing = setup(echo);
-    failing.sandbox.fails = Some(|spec| SandboxError::Failed {
+    failing.sandbox.fails = Some(|spec| SandboxError::NotExecutable {
         name: spec.name.clone(),
-        step: "start",
-        reason: format!("{}: Exec format error (start the program of)", spec.program.display()),
+        program: spec.program.clone(),
+        reason: "Exec format error".to_owned(),
     });
     let bench = failing.bench();
     let text = error(&bench.invoke(event("{}")).await.expect("runs"));

@@ -36,7 +36,7 @@ use super::maker::{Blank, During, Failure, report_failure};
 use super::stage::{INSIDE_GROUP, INSIDE_USER, PLAIN};
 use crate::cgroup::HandleKinds;
 use crate::cgroup::group::Group;
-use crate::message::{Command, Order, Report};
+use crate::message::{Command, EXECUTE, Order, Report};
 use crate::options::DESCRIPTORS_MAX;
 use crate::packet::{Received, receive, send};
 use crate::spec::Exit;
@@ -309,7 +309,7 @@ fn start(order: &Order, output: &OwnedFd) -> Result<Pid, Failure> {
                 Ok(0) => Ok(child),
                 _ => {
                     let error = nix::errno::Errno::from_raw(i32::from_ne_bytes(error));
-                    Err(format!("{}: {}", order.program.display(), error.desc())).during(STEP)
+                    Err(error.desc()).during(EXECUTE)
                 }
             }
         }
