@@ -77,6 +77,24 @@ pub enum StoreError {
         /// What the engine said.
         reason: Arc<str>,
     },
+    /// Another has taken the lease over: what its former owner was about to write was not written.
+    #[error("the lease '{lease}' has been taken over by another process")]
+    Fenced {
+        /// The lease's name.
+        lease: String,
+    },
+    /// The connection to the database was lost or could not be made; nothing was written.
+    #[error("no connection to the database: {reason}")]
+    Disconnected {
+        /// What the client said.
+        reason: Arc<str>,
+    },
+    /// The connection was lost while a commit was under way, and whether it happened, whole, could not be found out.
+    #[error("the connection to the database was lost during a commit, which may have happened: {reason}")]
+    OutcomeUnknown {
+        /// What the client said.
+        reason: Arc<str>,
+    },
     /// A stored record cannot be read, or one cannot be written.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -95,7 +113,12 @@ impl StoreError {
 
     /// Whether the same request may succeed later, unchanged, against this same open store.
     pub fn retryable(&self) -> bool {
-        self.is_conflict()
+        matches!(self, Self::Conflict { .. } | Self::Disconnected { .. })
+    }
+
+    /// Whether a lease was lost to another.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Fenced { .. })
     }
 
     pub(crate) fn engine(step: &'static str, reason: impl std::fmt::Display) -> Self {

@@ -52,6 +52,32 @@ keyspace! {
     USAGE_TOTALS = "ledger.total";
     /// The last segment of the usage ledger that was folded in: ledger's name.
     USAGE_FOLDED = "ledger.folded";
+    /// Processes that hold leases: session.
+    SESSIONS = "store.session";
+    /// Who owns what, with the fencing token: lease's name.
+    LEASES = "store.lease";
+    /// Timers in the order in which they fall due: partition, due (ms since 1970), id.
+    TIMERS_DUE = "timer.due";
+    /// When each timer is due: partition, id.
+    TIMERS = "timer.timer";
+    /// What was appended to a log and has no position yet: log, shard, time (us), key or a random part, the key's version.
+    LOG_INBOX = "log.inbox";
+    /// Records of a log: log, shard, position.
+    LOG_RECORDS = "log.record";
+    /// How far a log's shard goes: log, shard.
+    LOG_SHARDS = "log.shard";
+    /// How far each consumer of a log is: log, consumer, shard.
+    LOG_CHECKPOINTS = "log.checkpoint";
+    /// Settings of a queue: queue.
+    QUEUES = "queue.queue";
+    /// The small, changing part of a message: queue, group (empty where it has none), order, tie-breaker.
+    QUEUE_MESSAGES = "queue.message";
+    /// The body and attributes of a message, which never change: as the message's.
+    QUEUE_BODIES = "queue.body";
+    /// What a queue has seen lately: queue, deduplication scope, deduplication id.
+    QUEUE_SEEN = "queue.seen";
+    /// When what a queue has seen may be forgotten: queue, time (ms since 1970), deduplication scope, deduplication id.
+    QUEUE_FORGET = "queue.forget";
     /// The store's own tests and benchmarks.
     TESTS = "store.test";
 }

@@ -13,6 +13,9 @@
 //! - [`record`], [`table`]: typed records with a version, and typed tables of them
 //! - [`watch`]: whoever caches something is told when it changed
 //! - [`blobs`]: large immutable content by its hash
+//! - [`lease`]: who owns what, one at a time, with a fencing token
+//! - [`timer`], [`log`], [`queue`]: what services are built from; each on transactions alone, so it runs on every engine
+//! - [`transfer`]: whole stores: copied, backed up, restored, checked
 //! - `engine`: what keeps the keys; embedded in a folder, or in memory for tests
 //!
 //! Promises, held on every engine by the one suite in `tests/conformance.rs`: transactions are serializable; what is
@@ -27,12 +30,17 @@ mod engine;
 pub mod error;
 pub mod key;
 pub mod keyspace;
+pub mod lease;
 pub mod limits;
+pub mod log;
+pub mod queue;
 pub mod record;
 mod retry;
 mod store;
 pub mod table;
+pub mod timer;
 pub mod transaction;
+pub mod transfer;
 pub mod watch;
 
 pub use blobs::{BlobError, BlobId, Blobs};
@@ -40,6 +48,7 @@ pub use bytes::Bytes;
 pub use error::StoreError;
 pub use key::{Direction, Key, KeyRange, Part, PartValue};
 pub use keyspace::Prefix;
+pub use lease::{Lease, Session};
 pub use record::{Record, RecordError};
 pub use store::Store;
 pub use table::Table;

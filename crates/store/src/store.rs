@@ -19,6 +19,7 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     engine: AnyEngine,
     blobs: Blobs,
+    instance: String,
 }
 
 impl Store {
@@ -26,7 +27,7 @@ impl Store {
     /// (gone when closed; for tests).
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         let (engine, blobs) = AnyEngine::open(url).await?;
-        Ok(Self(Arc::new(Inner { engine, blobs })))
+        Ok(Self(Arc::new(Inner { engine, blobs, instance: uuid::Uuid::new_v4().to_string() })))
     }
 
     /// Runs `body` as a transaction: serializable, and on disk before this returns `Ok`.
@@ -110,6 +111,16 @@ impl Store {
     /// The blobs that are kept beside the keys.
     pub fn blobs(&self) -> &Blobs {
         &self.0.blobs
+    }
+
+    /// A random name of this opening of the store; no other opening ever has it.
+    pub fn instance(&self) -> &str {
+        &self.0.instance
+    }
+
+    /// Whether other processes may have the same store open. Where not, whoever had it open before is dead.
+    pub fn is_shared(&self) -> bool {
+        self.0.engine.is_shared()
     }
 
     /// Commits what is under way, refuses what comes after, ends all watches and lets go of the engine. Idempotent.

@@ -109,6 +109,13 @@ impl AnyEngine {
         }
     }
 
+    /// Whether other processes may have the same store open.
+    pub(crate) fn is_shared(&self) -> bool {
+        match self {
+            Self::Embedded(_) | Self::Memory(_) => false,
+        }
+    }
+
     /// The URL scheme.
     pub(crate) fn name(&self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Target, all, get, key, put};
 
-pub(crate) async fn a_transaction_sees_its_own_writes_and_others_do_not(target: &Target) {
+async fn a_transaction_sees_its_own_writes_and_others_do_not(target: &Target) {
     let store = target.open().await;
     put(&store, &[("a", "1"), ("b", "2"), ("c", "3")]).await;
     let before = store.snapshot().await.unwrap();
@@ -31,7 +31,7 @@ pub(crate) async fn a_transaction_sees_its_own_writes_and_others_do_not(target: 
     assert_eq!(before.get(&key("c")).await.unwrap().as_deref(), Some(&b"3"[..]));
 }
 
-pub(crate) async fn a_failed_closure_leaves_no_trace(target: &Target) {
+async fn a_failed_closure_leaves_no_trace(target: &Target) {
     #[derive(Debug)]
     struct Refused(Option<StoreError>);
     impl From<StoreError> for Refused {
@@ -48,7 +48,7 @@ pub(crate) async fn a_failed_closure_leaves_no_trace(target: &Target) {
     assert_eq!(get(&store, "a").await, None);
 }
 
-pub(crate) async fn a_snapshot_stands_still(target: &Target) {
+async fn a_snapshot_stands_still(target: &Target) {
     let store = target.open().await;
     put(&store, &[("a", "1")]).await;
     let before = store.snapshot().await.unwrap();
@@ -60,7 +60,7 @@ pub(crate) async fn a_snapshot_stands_still(target: &Target) {
     assert_eq!(get(&store, "a").await.as_deref(), Some("49"));
 }
 
-pub(crate) async fn what_is_too_large_is_refused_whole(target: &Target) {
+async fn what_is_too_large_is_refused_whole(target: &Target) {
     let store = target.open().await;
     let long_key = |length| Key::new([&b"store.test"[..], &vec![b'k'; length - 10]].concat());
     let write = |key: Key, length: usize| {
@@ -93,7 +93,7 @@ pub(crate) async fn what_is_too_large_is_refused_whole(target: &Target) {
     assert_eq!(get(&store, "beside").await.as_deref(), Some("x"));
 }
 
-pub(crate) async fn scans_page_both_ways(target: &Target) {
+async fn scans_page_both_ways(target: &Target) {
     let store = target.open().await;
     let names: Vec<String> = (0..700).map(|number| format!("{number:03}")).collect();
     let entries: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x")).collect();
@@ -131,7 +131,7 @@ impl Record for Entry {
 
 static ENTRIES: Table<Entry> = Table::new(keyspace::TESTS);
 
-pub(crate) async fn tables_keep_order_and_page(target: &Target) {
+async fn tables_keep_order_and_page(target: &Target) {
     let store = target.open().await;
     let fill = store.transact(|tx| async move {
         for owner in ["one", "on", "other"] {
@@ -162,7 +162,7 @@ pub(crate) async fn tables_keep_order_and_page(target: &Target) {
     assert_eq!(one.unwrap().text, "one 1");
 }
 
-pub(crate) async fn a_closed_store_refuses_work(target: &Target) {
+async fn a_closed_store_refuses_work(target: &Target) {
     let store = target.open().await;
     put(&store, &[("a", "1")]).await;
     let mut watch = store.watch(key("a"));
@@ -180,7 +180,7 @@ pub(crate) async fn a_closed_store_refuses_work(target: &Target) {
     }
 }
 
-pub(crate) async fn what_was_acknowledged_is_there_after_reopening(target: &Target) {
+async fn what_was_acknowledged_is_there_after_reopening(target: &Target) {
     if !target.keeps {
         return;
     }
@@ -191,4 +191,15 @@ pub(crate) async fn what_was_acknowledged_is_there_after_reopening(target: &Targ
         }
         put(&store, &[(&format!("round {round}"), "kept")]).await;
     }
+}
+
+on_every_engine! {
+    a_transaction_sees_its_own_writes_and_others_do_not
+    a_failed_closure_leaves_no_trace
+    a_snapshot_stands_still
+    what_is_too_large_is_refused_whole
+    scans_page_both_ways
+    tables_keep_order_and_page
+    a_closed_store_refuses_work
+    what_was_acknowledged_is_there_after_reopening
 }

@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 
 use super::Target;
 
-pub(crate) async fn a_blob_is_kept_under_its_hash(target: &Target) {
+async fn a_blob_is_kept_under_its_hash(target: &Target) {
     let large = Bytes::from(vec![7; 3 << 20]);
     let (small, id) = (Bytes::from_static(b"hello"), BlobId::of(b"hello"));
     assert_eq!(id.as_str(), "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
@@ -34,8 +34,13 @@ pub(crate) async fn a_blob_is_kept_under_its_hash(target: &Target) {
     assert!(store.blobs().get(&id).await.unwrap_err().is_not_found());
 }
 
-pub(crate) async fn a_missing_blob_is_a_typed_error(target: &Target) {
+async fn a_missing_blob_is_a_typed_error(target: &Target) {
     let store = target.open().await;
     let id = BlobId::of(b"never put");
     assert!(matches!(store.blobs().get(&id).await, Err(BlobError::NotFound(missing)) if missing == id));
+}
+
+on_every_engine! {
+    a_blob_is_kept_under_its_hash
+    a_missing_blob_is_a_typed_error
 }

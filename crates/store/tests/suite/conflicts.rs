@@ -33,7 +33,7 @@ where
     runs.load(Ordering::Relaxed)
 }
 
-pub(crate) async fn no_update_is_lost(target: &Target) {
+async fn no_update_is_lost(target: &Target) {
     const TASKS: u64 = 16;
     const ROUNDS: u64 = 10;
     let store = target.open().await;
@@ -56,7 +56,7 @@ pub(crate) async fn no_update_is_lost(target: &Target) {
     assert_eq!(count, TASKS * ROUNDS);
 }
 
-pub(crate) async fn a_changed_key_runs_the_transaction_again(target: &Target) {
+async fn a_changed_key_runs_the_transaction_again(target: &Target) {
     let store = target.open().await;
     put(&store, &[("a", "1")]).await;
     let reads = |name: &'static str| move |tx: Transaction| async move { tx.get(&key(name)).await.map(drop) };
@@ -65,7 +65,7 @@ pub(crate) async fn a_changed_key_runs_the_transaction_again(target: &Target) {
     assert_eq!(runs_with(&store, reads("a"), &[("c", "1")]).await, 1, "another's");
 }
 
-pub(crate) async fn a_new_key_in_a_scanned_range_runs_the_transaction_again(target: &Target) {
+async fn a_new_key_in_a_scanned_range_runs_the_transaction_again(target: &Target) {
     let store = target.open().await;
     for direction in [Direction::Forward, Direction::Reverse] {
         let scans = |tx: Transaction| async move {
@@ -86,7 +86,7 @@ pub(crate) async fn a_new_key_in_a_scanned_range_runs_the_transaction_again(targ
     }
 }
 
-pub(crate) async fn a_scan_depends_only_on_what_it_reached(target: &Target) {
+async fn a_scan_depends_only_on_what_it_reached(target: &Target) {
     let store = target.open().await;
     put(&store, &[("b", "1"), ("m", "1"), ("y", "1")]).await;
     let first = |tx: Transaction| async move {
@@ -103,7 +103,7 @@ pub(crate) async fn a_scan_depends_only_on_what_it_reached(target: &Target) {
     assert_eq!(runs_with(&store, last, &[("yy", "1")]).await, 2, "after what was reached");
 }
 
-pub(crate) async fn two_that_read_what_the_other_writes_do_not_both_commit(target: &Target) {
+async fn two_that_read_what_the_other_writes_do_not_both_commit(target: &Target) {
     // Two doctors are on call; each may leave if the other stays. By key, then by range.
     let store = target.open().await;
     for by_range in [false, true] {
@@ -146,13 +146,13 @@ async fn count_on_call(tx: &Transaction, by_range: bool) -> Result<usize, StoreE
     Ok(on)
 }
 
-pub(crate) async fn writers_that_read_nothing_never_conflict(target: &Target) {
+async fn writers_that_read_nothing_never_conflict(target: &Target) {
     let store = target.open().await;
     assert_eq!(runs_with(&store, |_| async { Ok(()) }, &[("result", "another's")]).await, 1);
     assert_eq!(get(&store, "result").await.as_deref(), Some("written"));
 }
 
-pub(crate) async fn readers_never_conflict(target: &Target) {
+async fn readers_never_conflict(target: &Target) {
     let store = target.open().await;
     put(&store, &[("a", "1")]).await;
     let runs = AtomicU32::new(0);
@@ -168,7 +168,7 @@ pub(crate) async fn readers_never_conflict(target: &Target) {
     assert_eq!(runs.load(Ordering::Relaxed), 1);
 }
 
-pub(crate) async fn money_is_neither_made_nor_lost(target: &Target) {
+async fn money_is_neither_made_nor_lost(target: &Target) {
     const ACCOUNTS: u64 = 6;
     const EACH: u64 = 100;
     let store = target.open().await;
@@ -204,7 +204,7 @@ pub(crate) async fn money_is_neither_made_nor_lost(target: &Target) {
     tasks.join_all().await;
 }
 
-pub(crate) async fn endless_conflicts_end_in_a_typed_error(target: &Target) {
+async fn endless_conflicts_end_in_a_typed_error(target: &Target) {
     let store = target.open().await;
     let runs = AtomicU32::new(0);
     let (runs_seen, outside) = (&runs, &store);
@@ -220,4 +220,16 @@ pub(crate) async fn endless_conflicts_end_in_a_typed_error(target: &Target) {
     assert!(matches!(error, StoreError::Conflict { attempts: TRANSACTION_ATTEMPTS }));
     assert_eq!(runs.load(Ordering::Relaxed), TRANSACTION_ATTEMPTS);
     assert_eq!(get(&store, "b").await, None);
+}
+
+on_every_engine! {
+    no_update_is_lost
+    a_changed_key_runs_the_transaction_again
+    a_new_key_in_a_scanned_range_runs_the_transaction_again
+    a_scan_depends_only_on_what_it_reached
+    two_that_read_what_the_other_writes_do_not_both_commit
+    writers_that_read_nothing_never_conflict
+    readers_never_conflict
+    money_is_neither_made_nor_lost
+    endless_conflicts_end_in_a_typed_error
 }

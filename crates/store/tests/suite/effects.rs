@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{Target, get, key, put};
 
-pub(crate) async fn callbacks_run_once_and_only_after_a_commit(target: &Target) {
+async fn callbacks_run_once_and_only_after_a_commit(target: &Target) {
     let store = target.open().await;
     let (runs, called) = (AtomicU32::new(0), Arc::new(AtomicU32::new(0)));
     let (runs_seen, calls, outside) = (&runs, &called, &store);
@@ -38,7 +38,7 @@ pub(crate) async fn callbacks_run_once_and_only_after_a_commit(target: &Target) 
     assert_eq!(called.load(Ordering::Relaxed), 1);
 }
 
-pub(crate) async fn callbacks_run_even_if_the_caller_goes_away(target: &Target) {
+async fn callbacks_run_even_if_the_caller_goes_away(target: &Target) {
     let store = target.open().await;
     let (called, mut calls) = mpsc::unbounded_channel();
     let task = tokio::spawn({
@@ -71,7 +71,7 @@ pub(crate) async fn callbacks_run_even_if_the_caller_goes_away(target: &Target) 
     }
 }
 
-pub(crate) async fn a_watch_tells_of_its_prefix_after_the_commit(target: &Target) {
+async fn a_watch_tells_of_its_prefix_after_the_commit(target: &Target) {
     let store = target.open().await;
     put(&store, &[("w before", "1")]).await;
     let prefix = key("w");
@@ -92,4 +92,10 @@ pub(crate) async fn a_watch_tells_of_its_prefix_after_the_commit(target: &Target
     });
     delete.await.unwrap();
     assert_eq!(watch.changed().await, Some(Change::Keys(vec![key("w1")])));
+}
+
+on_every_engine! {
+    callbacks_run_once_and_only_after_a_commit
+    callbacks_run_even_if_the_caller_goes_away
+    a_watch_tells_of_its_prefix_after_the_commit
 }

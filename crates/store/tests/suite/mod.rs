@@ -1,10 +1,36 @@
 //! The conformance suite: knows the store's promises and no engine.
 
-pub(crate) mod basics;
-pub(crate) mod blobs;
-pub(crate) mod conflicts;
-pub(crate) mod effects;
-pub(crate) mod model;
+/// Makes a test of each of these functions (`async fn name(target: &Target)`) on each engine.
+macro_rules! on_every_engine {
+    ($($name:ident)+) => {
+        on_engine!(embedded, crate::suite::Target::folder(), $($name)+);
+        on_engine!(memory, crate::suite::Target::memory(), $($name)+);
+    };
+}
+
+macro_rules! on_engine {
+    ($engine:ident, $target:expr, $($name:ident)+) => {
+        mod $engine {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $name() {
+                    super::$name(&$target).await;
+                }
+            )+
+        }
+    };
+}
+
+mod basics;
+mod blobs;
+mod conflicts;
+mod effects;
+mod lease;
+mod log;
+mod model;
+mod queue;
+mod timer;
+mod transfer;
 
 use freehold_store::{Key, KeyRange, Part, Store, StoreError, Transaction, keyspace};
 

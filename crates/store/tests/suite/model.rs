@@ -126,7 +126,7 @@ async fn transact(store: &Store, model: &mut Model, operations: &[Operation], fa
     }
 }
 
-pub(crate) fn does_what_a_sorted_map_does(target: impl Fn() -> Target) {
+fn does_what_a_sorted_map_does(target: impl Fn() -> Target) {
     // Each case on a folder waits for its disk.
     let cases = if target().keeps { 32 } else { 256 };
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -162,4 +162,18 @@ async fn follow(target: &Target, steps: &[Step]) {
     }
     let everything = store.snapshot().await.unwrap().scan(KeyRange::all(), Direction::Forward, 1_000).await;
     assert_eq!(everything.unwrap(), model.into_iter().collect::<Vec<_>>());
+}
+
+mod engines {
+    use crate::suite::Target;
+
+    #[test]
+    fn embedded() {
+        super::does_what_a_sorted_map_does(Target::folder);
+    }
+
+    #[test]
+    fn memory() {
+        super::does_what_a_sorted_map_does(Target::memory);
+    }
 }

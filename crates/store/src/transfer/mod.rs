@@ -1,0 +1,1 @@
+//! Whole stores: copied, backed up, restored, checked.
