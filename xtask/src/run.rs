@@ -36,16 +36,17 @@ pub(crate) fn checked(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command to its end, shows its stdout and gives every line of it to `seen`.
-pub(crate) fn watched(command: &mut Command, mut seen: impl FnMut(&str)) -> Result<()> {
+/// Runs a command to its end and gives every line of its stdout to `shows`, which says whether to show it.
+pub(crate) fn watched(command: &mut Command, mut shows: impl FnMut(&str) -> bool) -> Result<()> {
     let name = text(command);
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {name}"))?;
     let stdout = child.stdout.take().expect("stdout was asked for");
     for line in BufReader::new(stdout).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);
-        println!("{line}");
-        seen(&line);
+        if shows(&line) {
+            println!("{line}");
+        }
     }
     let status = child.wait()?;
     if !status.success() {

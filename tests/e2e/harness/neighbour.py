@@ -23,8 +23,11 @@ listener.listen(64)
 def serve():
     while True:
         connection, _ = listener.accept()
-        with connection:
-            connection.sendall(b"{host_secret}")
+        try:
+            with connection:
+                connection.sendall(b"{host_secret}")
+        except OSError:
+            pass  # who knocked has gone; the next is served
 
 threading.Thread(target=serve, daemon=True).start()
 
@@ -65,7 +68,7 @@ class Neighbour:
         self.target = {
             "code_secret": code, "memory_secret_reversed": reversed_memory, "tmp_file": self.tmp_file, "tmp_secret": tmp,
             "neighbour_addresses": first["addresses"], "neighbour_port": PORT, "neighbour_request": first["request"],
-            "neighbours": host.with_variable(self.mark),
+            "neighbours": host.with_variable(self.mark), "neighbour_mark": self.mark,
         }
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask)
