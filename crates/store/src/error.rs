@@ -28,16 +28,16 @@ pub enum StoreError {
         folder: PathBuf,
     },
     /// The URL names no engine.
-    #[error("'{url}' is not a store: use file:/path or memory:")]
+    #[error("'{url}' is not a store: use file:/path, postgres://user@host/database or memory:")]
     Url {
-        /// The URL as given.
+        /// The URL as given, without its password.
         url: String,
     },
-    /// The URL names an engine that is not there (yet).
-    #[error("the store engine '{engine}' is not supported (yet): use file:/path")]
-    Unsupported {
-        /// The URL's scheme.
-        engine: String,
+    /// The store can't be opened with these options together.
+    #[error("the store cannot be opened so: {reason}")]
+    Options {
+        /// What is wrong, and what to do about it.
+        reason: String,
     },
     /// The folder holds data of another format.
     #[error("the data folder {} has the format '{found}', and this version reads '{expected}'", folder.display())]
@@ -45,6 +45,16 @@ pub enum StoreError {
         /// The folder.
         folder: PathBuf,
         /// What its format file says.
+        found: String,
+        /// What this version writes.
+        expected: &'static str,
+    },
+    /// The database holds data of another format.
+    #[error("the database {database} has the format '{found}', and this version reads '{expected}'")]
+    DatabaseFormat {
+        /// The database's URL, without its password.
+        database: String,
+        /// What its format mark says.
         found: String,
         /// What this version writes.
         expected: &'static str,
@@ -89,6 +99,15 @@ pub enum StoreError {
         /// What the client said.
         reason: Arc<str>,
     },
+    /// Every connection for reading was in use for too long.
+    #[error(
+        "all {connections} connections for reading from the database are in use: snapshots and transactions that are \
+         made inside one another, or kept, may use them up"
+    )]
+    Busy {
+        /// How many there are.
+        connections: usize,
+    },
     /// The connection was lost while a commit was under way, and whether it happened, whole, could not be found out.
     #[error("the connection to the database was lost during a commit, which may have happened: {reason}")]
     OutcomeUnknown {
@@ -113,7 +132,7 @@ impl StoreError {
 
     /// Whether the same request may succeed later, unchanged, against this same open store.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Conflict { .. } | Self::Disconnected { .. })
+        matches!(self, Self::Conflict { .. } | Self::Disconnected { .. } | Self::Busy { .. })
     }
 
     /// Whether a lease was lost to another.

@@ -16,7 +16,8 @@
 //! - [`lease`]: who owns what, one at a time, with a fencing token
 //! - [`timer`], [`log`], [`queue`]: what services are built from; each on transactions alone, so it runs on every engine
 //! - [`transfer`]: whole stores: copied, backed up, restored, checked
-//! - `engine`: what keeps the keys; embedded in a folder, or in memory for tests
+//! - `engine`: what keeps the keys; embedded in a folder, in a PostgreSQL database, or in memory
+//!   for tests
 //!
 //! Promises, held on every engine by the one suite in `tests/conformance.rs`: transactions are serializable; what is
 //! acknowledged is durable (`tests/crash.rs`); a conflict is one typed error, retried here; a failed sync poisons the
@@ -50,7 +51,7 @@ pub use key::{Direction, Key, KeyRange, Part, PartValue};
 pub use keyspace::Prefix;
 pub use lease::{Lease, Session};
 pub use record::{Record, RecordError};
-pub use store::Store;
+pub use store::{Options, Store};
 pub use table::Table;
 pub use transaction::{Read, Snapshot, Transaction};
 pub use watch::{Change, Watch};

@@ -1,10 +1,11 @@
 //! The store itself: opens an engine by URL and runs transactions on it.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::blobs::Blobs;
-use crate::engine::{AnyEngine, Engine};
+use crate::engine::{AnyEngine, Engine, View, redacted};
 use crate::error::StoreError;
 use crate::key::Key;
 use crate::limits::TRANSACTION_ATTEMPTS;
@@ -16,6 +17,36 @@ use crate::watch::Watch;
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
+/// What is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// `file:/path` (a folder, made if it isn't there; one process at a time), `postgres://user:password@host/database`
+    /// (with libpq's parameters; tables are made in a schema of its own; any number of processes) or `memory:` (gone
+    /// when closed; for tests).
+    pub url: String,
+    /// The folder for blobs, where the engine doesn't keep them itself: with `postgres:` it must be given, else it must
+    /// not. All processes of one database need the same one.
+    pub blobs: Option<PathBuf>,
+}
+
+impl Options {
+    /// The store at `url`, with no folder for blobs.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), blobs: None }
+    }
+
+    /// The URL without its password, for people and logs.
+    pub fn shown_url(&self) -> String {
+        redacted(&self.url)
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Options").field("url", &self.shown_url()).field("blobs", &self.blobs).finish()
+    }
+}
+
 struct Inner {
     engine: AnyEngine,
     blobs: Blobs,
@@ -23,10 +54,15 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens the store at `url`: `file:/path` (a folder, made if it isn't there; one process at a time) or `memory:`
-    /// (gone when closed; for tests).
+    /// Opens the store at `url`; see [`Options::url`]. A store whose blobs need a folder is opened by
+    /// [`Store::open_with`].
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let (engine, blobs) = AnyEngine::open(url).await?;
+        Self::open_with(Options::new(url)).await
+    }
+
+    /// Opens a store.
+    pub async fn open_with(options: Options) -> Result<Self, StoreError> {
+        let (engine, blobs) = AnyEngine::open(options).await?;
         Ok(Self(Arc::new(Inner { engine, blobs, instance: uuid::Uuid::new_v4().to_string() })))
     }
 
@@ -100,7 +136,9 @@ impl Store {
 
     /// A consistent view of the whole store as it is now, with every acknowledged transaction in it.
     pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        Ok(Snapshot::new(self.0.engine.view().await?))
+        let view = self.0.engine.view().await?;
+        view.pin().await?;
+        Ok(Snapshot::new(view))
     }
 
     /// Tells of every change under the keys that start with `prefix`, from now on.

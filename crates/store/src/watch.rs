@@ -93,6 +93,19 @@ impl Hub {
         });
     }
 
+    /// Tells every watcher to read all again, because it is not known any more what changed.
+    pub(crate) fn reset(&self) {
+        lock(&self.watchers).list.retain(|watcher| {
+            let Some(watcher) = watcher.upgrade() else { return false };
+            let mut pending = lock(&watcher.pending);
+            pending.keys.clear();
+            pending.reset = true;
+            drop(pending);
+            watcher.wake.notify_one();
+            true
+        });
+    }
+
     /// Ends every watch, once what waits is taken.
     pub(crate) fn close(&self) {
         let mut watchers = lock(&self.watchers);
@@ -144,6 +157,9 @@ mod tests {
         assert_eq!(watch.changed().await, Some(Change::Reset));
         hub.publish(keys[..2].iter());
         assert_eq!(watch.changed().await, Some(Change::Keys(keys[..2].to_vec())));
+        hub.publish(keys[..2].iter());
+        hub.reset();
+        assert_eq!(watch.changed().await, Some(Change::Reset));
         hub.close();
         assert_eq!(watch.changed().await, None);
         assert_eq!(hub.watch(Key::from("a")).changed().await, None);

@@ -2,15 +2,20 @@
 //! macro of `suite/mod.rs`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cluster;
 mod suite;
 
 #[tokio::test]
 async fn urls_that_name_no_engine_are_refused() {
-    use freehold_store::{Store, StoreError};
+    use freehold_store::{Options, Store, StoreError};
     for url in ["", "here", "file:", "memory:here", "s3:bucket"] {
         assert!(matches!(Store::open(url).await, Err(StoreError::Url { .. })), "{url}");
     }
-    assert!(matches!(Store::open("postgres://host/base").await, Err(StoreError::Unsupported { .. })));
+    for url in ["postgres://localhost/base", "postgres:"] {
+        assert!(matches!(Store::open(url).await, Err(StoreError::Options { .. })), "{url}");
+    }
+    let with_blobs = Options { url: "memory:".to_owned(), blobs: Some("/nowhere".into()) };
+    assert!(matches!(Store::open_with(with_blobs).await, Err(StoreError::Options { .. })));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! - `local`: everything that engines inside this process share: conflicts, group commit, poisoning
 //! - `embedded`: a folder, through fjall, on top of `local`
 //! - `memory`: nothing on disk, for tests, on top of `local`
+//! - `postgres`: a database that several processes may have open
 //! - `folder`: the data folder's layout and lock
 //!
 //! The trait is made so that a database across the network can implement it: every call is async, a view may hold a
@@ -15,6 +16,9 @@ mod embedded;
 pub(crate) mod folder;
 mod local;
 mod memory;
+mod postgres;
+
+pub(crate) use self::postgres::redacted;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -25,12 +29,18 @@ use crate::blobs::Blobs;
 use crate::error::StoreError;
 use crate::key::{Direction, Key, KeyRange};
 use crate::limits::SCAN_BYTES;
+use crate::store::Options;
 use crate::transaction::{ReadSet, Writes};
 use crate::watch::Watch;
 
 /// A consistent state of all keys at one moment. May be read from several tasks at once. A read may itself fail with a
 /// conflict on engines that find conflicts early.
 pub(crate) trait View: Send + Sync + 'static {
+    /// Makes it the state of this moment, where it isn't yet: else a view may be the state at its first read.
+    fn pin(&self) -> impl Future<Output = Result<(), StoreError>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// The value of `key`.
     fn get(&self, key: &Key) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
 
@@ -49,7 +59,7 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// What it is read through.
     type View: View;
 
-    /// The state with everything in it that was acknowledged before this call.
+    /// A state with everything in it that was acknowledged before this call; of which moment, [`View::pin`] says.
     fn view(&self) -> impl Future<Output = Result<Self::View, StoreError>> + Send;
 
     /// Applies `writes` as one, durably, if nothing of `reads` has changed since `view` was made. Once it has returned
@@ -74,6 +84,8 @@ pub(crate) enum AnyEngine {
     Embedded(local::LocalEngine<embedded::Fjall>),
     /// This process's memory.
     Memory(local::LocalEngine<memory::Memory>),
+    /// A PostgreSQL database.
+    Postgres(postgres::PostgresEngine),
 }
 
 /// A view of one of the engines.
@@ -82,13 +94,22 @@ pub(crate) enum AnyView {
     Embedded(local::LocalView<embedded::FjallSnapshot>),
     /// Of memory.
     Memory(local::LocalView<memory::MemorySnapshot>),
+    /// Of a database.
+    Postgres(postgres::PostgresView),
 }
 
 impl AnyEngine {
-    /// Opens the engine that `url` names, and the blobs that go with it.
-    pub(crate) async fn open(url: &str) -> Result<(Self, Blobs), StoreError> {
-        let unknown = || StoreError::Url { url: url.to_owned() };
-        match url.split_once(':').ok_or_else(unknown)? {
+    /// Opens the engine that `options` name, and the blobs that go with it.
+    pub(crate) async fn open(options: Options) -> Result<(Self, Blobs), StoreError> {
+        let url = &options.url;
+        let unknown = || StoreError::Url { url: redacted(url) };
+        let (scheme, rest) = url.split_once(':').ok_or_else(unknown)?;
+        let is_database = matches!(scheme, "postgres" | "postgresql");
+        if !is_database && options.blobs.is_some() {
+            let reason = format!("a {scheme}: store keeps its blobs itself, and takes no folder for them");
+            return Err(StoreError::Options { reason });
+        }
+        match (scheme, rest) {
             ("memory", "") => {
                 Ok((Self::Memory(local::LocalEngine::start(memory::Memory::default())?), Blobs::in_memory()))
             }
@@ -104,7 +125,18 @@ impl AnyEngine {
                 })
                 .await
             }
-            ("postgres" | "postgresql", _) => Err(StoreError::Unsupported { engine: "postgres".to_owned() }),
+            _ if is_database => {
+                let Some(folder) = options.blobs else {
+                    let reason = "a database does not keep blobs: name a folder for them".to_owned();
+                    return Err(StoreError::Options { reason });
+                };
+                let engine = postgres::PostgresEngine::open(url).await?;
+                let blobs = blocking(move || {
+                    folder::create_folder(&folder)?;
+                    Blobs::in_folder(&folder)
+                });
+                Ok((Self::Postgres(engine), blobs.await?))
+            }
             _ => Err(unknown()),
         }
     }
@@ -113,6 +145,7 @@ impl AnyEngine {
     pub(crate) fn is_shared(&self) -> bool {
         match self {
             Self::Embedded(_) | Self::Memory(_) => false,
+            Self::Postgres(_) => true,
         }
     }
 
@@ -121,6 +154,7 @@ impl AnyEngine {
         match self {
             Self::Embedded(_) => "file",
             Self::Memory(_) => "memory",
+            Self::Postgres(_) => "postgres",
         }
     }
 }
@@ -132,6 +166,7 @@ impl Engine for AnyEngine {
         Ok(match self {
             Self::Embedded(engine) => AnyView::Embedded(engine.view().await?),
             Self::Memory(engine) => AnyView::Memory(engine.view().await?),
+            Self::Postgres(engine) => AnyView::Postgres(engine.view().await?),
         })
     }
 
@@ -139,6 +174,7 @@ impl Engine for AnyEngine {
         match (self, view) {
             (Self::Embedded(engine), AnyView::Embedded(view)) => engine.commit(view, reads, writes).await,
             (Self::Memory(engine), AnyView::Memory(view)) => engine.commit(view, reads, writes).await,
+            (Self::Postgres(engine), AnyView::Postgres(view)) => engine.commit(view, reads, writes).await,
             _ => unreachable!("a store commits only views that its own engine made"),
         }
     }
@@ -147,6 +183,7 @@ impl Engine for AnyEngine {
         match self {
             Self::Embedded(engine) => engine.watch(prefix),
             Self::Memory(engine) => engine.watch(prefix),
+            Self::Postgres(engine) => engine.watch(prefix),
         }
     }
 
@@ -154,15 +191,25 @@ impl Engine for AnyEngine {
         match self {
             Self::Embedded(engine) => engine.close().await,
             Self::Memory(engine) => engine.close().await,
+            Self::Postgres(engine) => engine.close().await,
         }
     }
 }
 
 impl View for AnyView {
+    async fn pin(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Embedded(view) => view.pin().await,
+            Self::Memory(view) => view.pin().await,
+            Self::Postgres(view) => view.pin().await,
+        }
+    }
+
     async fn get(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
         match self {
             Self::Embedded(view) => view.get(key).await,
             Self::Memory(view) => view.get(key).await,
+            Self::Postgres(view) => view.get(key).await,
         }
     }
 
@@ -175,6 +222,7 @@ impl View for AnyView {
         match self {
             Self::Embedded(view) => view.scan(range, direction, limit).await,
             Self::Memory(view) => view.scan(range, direction, limit).await,
+            Self::Postgres(view) => view.scan(range, direction, limit).await,
         }
     }
 }

@@ -5,6 +5,7 @@ macro_rules! on_every_engine {
     ($($name:ident)+) => {
         on_engine!(embedded, crate::suite::Target::folder(), $($name)+);
         on_engine!(memory, crate::suite::Target::memory(), $($name)+);
+        on_engine!(postgres, crate::suite::Target::database(), $($name)+);
     };
 }
 
@@ -32,28 +33,38 @@ mod queue;
 mod timer;
 mod transfer;
 
-use freehold_store::{Key, KeyRange, Part, Store, StoreError, Transaction, keyspace};
+use freehold_store::{Key, KeyRange, Options, Part, Store, StoreError, Transaction, keyspace};
+
+use crate::cluster::{self, Database};
 
 /// An engine under test, with a place of its own.
 pub(crate) struct Target {
-    url: String,
+    options: Options,
     /// Whether what was written is there after reopening.
     pub(crate) keeps: bool,
     _folder: Option<tempfile::TempDir>,
+    _database: Option<Database>,
 }
 
 impl Target {
     pub(crate) fn folder() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { url: format!("file:{}/data", folder.path().display()), keeps: true, _folder: Some(folder) }
+        let options = Options::new(format!("file:{}/data", folder.path().display()));
+        Self { options, keeps: true, _folder: Some(folder), _database: None }
     }
 
     pub(crate) fn memory() -> Self {
-        Self { url: "memory:".to_owned(), keeps: false, _folder: None }
+        Self { options: Options::new("memory:"), keeps: false, _folder: None, _database: None }
+    }
+
+    pub(crate) fn database() -> Self {
+        let (folder, database) = (tempfile::tempdir().unwrap(), cluster::shared().database());
+        let options = Options { url: database.url(), blobs: Some(folder.path().join("blobs")) };
+        Self { options, keeps: true, _folder: Some(folder), _database: Some(database) }
     }
 
     pub(crate) async fn open(&self) -> Store {
-        Store::open(&self.url).await.unwrap()
+        Store::open_with(self.options.clone()).await.unwrap()
     }
 }
 

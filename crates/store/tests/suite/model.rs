@@ -173,6 +173,11 @@ mod engines {
     }
 
     #[test]
+    fn postgres() {
+        super::does_what_a_sorted_map_does(Target::database);
+    }
+
+    #[test]
     fn memory() {
         super::does_what_a_sorted_map_does(Target::memory);
     }

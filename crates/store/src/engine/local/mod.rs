@@ -19,7 +19,7 @@
 //! ([`crate::limits::SCAN_INLINE_ENTRIES`]). Writes only ever block the committer.
 
 mod committer;
-mod recent;
+pub(crate) mod recent;
 #[cfg(test)]
 mod tests;
 

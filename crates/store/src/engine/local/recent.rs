@@ -8,7 +8,7 @@ use crate::key::Key;
 use crate::transaction::ReadSet;
 
 /// The last commits, newest last.
-pub(super) struct RecentCommits {
+pub(crate) struct RecentCommits {
     commits: VecDeque<(u64, Vec<Key>)>,
     last_write: HashMap<Key, u64>,
     /// Keys in `commits`.
@@ -20,12 +20,17 @@ pub(super) struct RecentCommits {
 
 impl RecentCommits {
     /// Remembers up to `limit` keys.
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { commits: VecDeque::new(), last_write: HashMap::new(), keys: 0, limit, forgotten: 0 }
     }
 
+    /// Forgets every commit up to `sequence`, the newest: what was read before it conflicts.
+    pub(crate) fn forget(&mut self, sequence: u64) {
+        *self = Self { forgotten: sequence, ..Self::new(self.limit) };
+    }
+
     /// Whether something in `reads` was written by a commit after `since`, or may have been.
-    pub(super) fn conflicts(&self, since: u64, reads: &ReadSet) -> bool {
+    pub(crate) fn conflicts(&self, since: u64, reads: &ReadSet) -> bool {
         if reads.keys.is_empty() && reads.ranges.is_empty() {
             return false;
         }
@@ -44,7 +49,7 @@ impl RecentCommits {
     }
 
     /// Remembers that commit `sequence`, larger than all before, wrote `keys`.
-    pub(super) fn record<'a>(&mut self, sequence: u64, keys: impl Iterator<Item = &'a Key>) {
+    pub(crate) fn record<'a>(&mut self, sequence: u64, keys: impl Iterator<Item = &'a Key>) {
         // Copies, because a caller's key may be a slice that keeps something much larger in memory.
         let keys: Vec<Key> = keys.map(|key| Key::new(Bytes::copy_from_slice(key.as_bytes()))).collect();
         for key in &keys {
