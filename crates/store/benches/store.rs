@@ -1,24 +1,29 @@
-//! Measures what keeps the keys: the store itself, and the engines that the choice was between, each behind one
-//! committer thread that syncs groups. `docs/decisions/0001-embedded-store-engine.md` has the figures of the choice.
+//! Measures the store through its public API and prints one table. Each figure of writing stands beside this machine's
+//! own limit F, measured in the same run: a lone `write` + `fdatasync`. `docs/benchmarks.md` has the figures.
 //!
 //! ```text
-//! cargo bench -p freehold-store --bench store [-- store [folder]]
-//! cargo bench -p freehold-store --bench store --features compare -- fjall|redb|redb-quick-repair [folder]
+//! cargo xtask bench store [--quick] [FOLDER]     --quick: without the ten million keys
 //! ```
 //!
-//! All figures come with this machine's own limit, measured first: a lone `write` + `fdatasync` of one value.
+//! - `measure`: the stopwatch and the machine's own limits
+//! - `large`: ten million keys, in processes of their own
+//! - `table`: what is printed
+//! - here: the figures that every engine has; each is a function of an open store
 
-#[path = "store/candidates.rs"]
-mod candidates;
+#[path = "store/large.rs"]
+mod large;
 #[path = "store/measure.rs"]
 mod measure;
+#[path = "store/table.rs"]
+mod table;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use freehold_store::{Direction, Key, KeyRange, Part, Read, Store, StoreError, keyspace};
+use freehold_store::{Direction, Key, KeyRange, Part, Read, Snapshot, Store, StoreError, keyspace};
 use measure::{Latencies, Random};
+use table::Column;
 
 /// Keys that are there before anything is measured.
 const KEYS: u64 = 200_000;
@@ -26,125 +31,120 @@ const KEYS: u64 = 200_000;
 const VALUE_BYTES: usize = 1_024;
 /// How long each figure is measured.
 const RUN: Duration = Duration::from_secs(4);
-/// How many write at once.
-const WRITERS: [usize; 3] = [1, 8, 64];
 /// Entries of one scan.
 const SCAN_ENTRIES: usize = 1_000;
 /// Keys of one transaction while filling.
-const FILL_BATCH: u64 = 1_000;
+const FILL_BATCH: u64 = 10_000;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
     // Cargo adds a word of its own.
-    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let subject = arguments.next().unwrap_or_else(|| "store".to_owned());
-    let base = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    let mut arguments: Vec<String> =
+        std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let [step, store, keys] = &arguments[..]
+        && large::STEPS.contains(&step.as_str())
+    {
+        return runtime.block_on(large::run(step, store, keys.parse()?));
+    }
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    arguments.retain(|argument| argument != "--quick");
+    let base = arguments.first().map_or_else(std::env::temp_dir, PathBuf::from);
     let folder = tempfile::Builder::new().prefix("freehold-bench-").tempdir_in(base)?;
-    let alone = measure::lone_syncs(folder.path(), VALUE_BYTES, RUN)?;
-    println!("lone write + fdatasync: {}", alone.line(RUN));
-    match subject.as_str() {
-        "store" => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(measure_store(folder.path(), &alone))
-        }
-        name => measure_candidate(name, folder.path(), &alone),
+
+    let mut embedded = Column::new("embedded");
+    runtime.block_on(measure_embedded(folder.path(), &mut embedded))?;
+    if !quick {
+        large::measure(folder.path(), &mut embedded)?;
     }
+    table::print(&[embedded]);
+    Ok(())
 }
 
-fn key(number: u64) -> Key {
-    // Scattered, as names and ids are.
-    keyspace::TESTS.key(&[Part::Number(number.wrapping_mul(0x9E37_79B9_7F4A_7C15))])
-}
-
-fn value(number: u64) -> Vec<u8> {
-    let mut random = Random::new(number);
-    std::iter::repeat_with(|| random.next() as u8).take(VALUE_BYTES).collect()
-}
-
-fn measure_candidate(name: &str, folder: &Path, alone: &Latencies) -> Result<(), Failure> {
-    let path = folder.join(name);
-    let candidate = candidates::open(name, &path)?;
+async fn measure_embedded(folder: &Path, column: &mut Column) -> Result<(), Failure> {
+    let url = format!("file:{}", folder.join("store").display());
+    let store = Store::open(&url).await?;
+    fill(&store, 0..KEYS, VALUE_BYTES).await?;
+    measure_writers(&store, folder, column).await?;
+    measure_reads(&store, column).await?;
+    column.add("resident", "", format!("{} MiB", measure::memory_mib("VmRSS")?));
+    store.close().await;
+    drop(store);
     let started = Instant::now();
-    for start in (0..KEYS).step_by(FILL_BATCH as usize) {
-        let batch = (start..start + FILL_BATCH).map(|number| (key(number).into_bytes(), value(number)));
-        candidate.apply(batch.collect())?;
-    }
-    println!("{name}: filled with {KEYS} keys of {VALUE_BYTES} B in {:?}", started.elapsed());
-    for writers in WRITERS {
-        let latencies = measure::grouped_writers(candidate.clone(), writers, RUN, |random| {
-            (key(random % (2 * KEYS)).into_bytes(), value(random))
-        })?;
-        report_writers(name, writers, &latencies, alone);
-    }
-    let reads = measure::repeat(RUN, |random| {
-        candidate.get(key(random % KEYS).as_bytes()).map(|found| assert!(found))
-    })?;
-    println!("{name}: point reads, one thread: {}", reads.line(RUN));
-    let scans =
-        measure::repeat(RUN, |random| candidate.scan(key(random).as_bytes(), SCAN_ENTRIES).map(|_| ()))?;
-    println!(
-        "{name}: scans of {SCAN_ENTRIES}, one thread: {:.0} keys/s",
-        scans.rate(RUN) * SCAN_ENTRIES as f64
-    );
-    println!("{name}: {} MiB on disk, {} MiB resident", measure::disk_mib(&path)?, measure::resident_mib()?);
+    Store::open(&url).await?.snapshot().await?.get(&key(0)).await?;
+    column.add("opening after a stop", "", format!("{:.0} ms", started.elapsed().as_secs_f64() * 1e3));
+    Ok(())
+}
 
-    // As a killed process leaves it: copied while it is open and quiet.
-    let killed = folder.join("killed");
-    measure::copy(&path, &killed)?;
-    drop(candidate);
-    for (what, path) in [("a stop", &path), ("a kill", &killed)] {
-        let started = Instant::now();
-        let candidate = candidates::open(name, path)?;
-        assert!(candidate.get(key(0).as_bytes())?);
-        println!("{name}: open after {what}: {:?}", started.elapsed());
+/// One writer and 64, each beside a lone sync measured right before.
+async fn measure_writers(store: &Store, folder: &Path, column: &mut Column) -> Result<(), Failure> {
+    for (count, goal) in [(1, "0.7 x F"), (64, "10 x F, p99 at most 4 x")] {
+        let alone = measure::lone_syncs(folder, VALUE_BYTES, RUN)?;
+        let what = format!("F: lone write + fdatasync of 1 KiB, before {count} writers");
+        column.add(&what, "", format!("{:.0}/s, p99 {:.2} ms", alone.rate(), alone.p99_ms()));
+        let together = writers(store, count, RUN).await?;
+        let (times, slower) = (together.rate() / alone.rate(), together.p99_ms() / alone.p99_ms());
+        let figure = format!(
+            "{:.0}/s, p99 {:.2} ms: {times:.1} x F, p99 {slower:.1} x",
+            together.rate(),
+            together.p99_ms()
+        );
+        column.add(&format!("{count} concurrent writers"), goal, figure);
     }
     Ok(())
 }
 
-async fn measure_store(folder: &Path, alone: &Latencies) -> Result<(), Failure> {
-    let url = format!("file:{}", folder.join("store").display());
-    let store = Store::open(&url).await?;
-    for start in (0..KEYS).step_by(FILL_BATCH as usize) {
+async fn measure_reads(store: &Store, column: &mut Column) -> Result<(), Failure> {
+    let map = measure::map_reads(KEYS, RUN / 4);
+    column.add("reads of a BTreeMap of 200,000 keys", "", format!("{map:.0}/s"));
+    let snapshot = store.snapshot().await?;
+    let rate = point_reads(&snapshot, KEYS, RUN).await?;
+    column.add("point reads, 200,000 keys of 1 KiB, one core", "500,000/s", format!("{rate:.0}/s"));
+    let rate = scans(&snapshot, RUN).await?;
+    column.add("scans of 1,000", "1,000,000 keys/s", format!("{rate:.0} keys/s"));
+    Ok(())
+}
+
+/// The key of a number: scattered, as names and ids are.
+fn key(number: u64) -> Key {
+    keyspace::TESTS.key(&[Part::Number(number.wrapping_mul(0x9E37_79B9_7F4A_7C15))])
+}
+
+/// Writes the keys of `numbers`.
+async fn fill(store: &Store, numbers: Range<u64>, value_bytes: usize) -> Result<(), Failure> {
+    for start in numbers.clone().step_by(FILL_BATCH as usize) {
+        let end = numbers.end.min(start + FILL_BATCH);
         let fill = store.transact(|tx| async move {
-            for number in start..start + FILL_BATCH {
-                tx.put(key(number), value(number));
+            let mut random = Random::new(start + 1);
+            for number in start..end {
+                tx.put(key(number), random.bytes(value_bytes));
             }
             Ok::<_, StoreError>(())
         });
         fill.await?;
     }
-    for writers in WRITERS {
-        let latencies = store_writers(&store, writers).await?;
-        report_writers("store", writers, &latencies, alone);
-    }
-    measure_store_reads(&store).await?;
-    println!("store: {} MiB resident", measure::resident_mib()?);
-    store.close().await;
-    drop(store);
-    let started = Instant::now();
-    Store::open(&url).await?.snapshot().await?.get(&key(0)).await?;
-    println!("store: open after a stop: {:?}", started.elapsed());
     Ok(())
 }
 
-async fn store_writers(store: &Store, writers: usize) -> Result<Latencies, Failure> {
+/// `count` tasks, each writing one key of 1 KiB a transaction, one after the other.
+async fn writers(store: &Store, count: usize, run: Duration) -> Result<Latencies, Failure> {
     let mut tasks = tokio::task::JoinSet::new();
-    let end = Instant::now() + RUN;
-    for writer in 0..writers {
+    let started = Instant::now();
+    for writer in 0..count {
         let store = store.clone();
         tasks.spawn(async move {
             let mut random = Random::new(writer as u64 + 1);
             let mut latencies = Latencies::default();
-            while Instant::now() < end {
-                let (number, started) = (random.next(), Instant::now());
-                let content: Arc<[u8]> = value(number).into();
+            while started.elapsed() < run {
+                let (number, content) = (random.next() % (2 * KEYS), random.bytes(VALUE_BYTES));
+                let begun = Instant::now();
                 let write = store.transact(|tx| {
-                    tx.put(key(number % (2 * KEYS)), content.to_vec());
+                    tx.put(key(number), content.clone());
                     async { Ok::<_, StoreError>(()) }
                 });
                 write.await?;
-                latencies.add(started.elapsed());
+                latencies.add(begun.elapsed());
             }
             Ok::<_, StoreError>(latencies)
         });
@@ -153,34 +153,29 @@ async fn store_writers(store: &Store, writers: usize) -> Result<Latencies, Failu
     while let Some(latencies) = tasks.join_next().await {
         all.merge(latencies??);
     }
-    Ok(all)
+    Ok(all.ended(started))
 }
 
-async fn measure_store_reads(store: &Store) -> Result<(), Failure> {
-    let snapshot = store.snapshot().await?;
+/// Reads per second of one task, of random keys that are there.
+async fn point_reads(snapshot: &Snapshot, keys: u64, run: Duration) -> Result<f64, Failure> {
     let mut random = Random::new(7);
     let (mut reads, started) = (0_u64, Instant::now());
-    while started.elapsed() < RUN {
-        for _ in 0..100 {
-            assert!(snapshot.get(&key(random.next() % KEYS)).await?.is_some());
-            reads += 1;
+    while started.elapsed() < run {
+        for _ in 0..1_000 {
+            assert!(snapshot.get(&key(random.next() % keys)).await?.is_some());
         }
+        reads += 1_000;
     }
-    println!("store: point reads, one task: {:.0}/s", reads as f64 / started.elapsed().as_secs_f64());
+    Ok(reads as f64 / started.elapsed().as_secs_f64())
+}
+
+/// Keys per second of one task that scans from random keys on.
+async fn scans(snapshot: &Snapshot, run: Duration) -> Result<f64, Failure> {
+    let mut random = Random::new(9);
     let (mut keys, started) = (0, Instant::now());
-    while started.elapsed() < RUN {
+    while started.elapsed() < run {
         let range = KeyRange { start: key(random.next()), end: None };
         keys += snapshot.scan(range, Direction::Forward, SCAN_ENTRIES).await?.len();
     }
-    println!(
-        "store: scans of {SCAN_ENTRIES}, one task: {:.0} keys/s",
-        keys as f64 / started.elapsed().as_secs_f64()
-    );
-    Ok(())
-}
-
-fn report_writers(name: &str, writers: usize, latencies: &Latencies, alone: &Latencies) {
-    let ratio = latencies.rate(RUN) / alone.rate(RUN);
-    let slower = latencies.quantile(0.99).as_secs_f64() / alone.quantile(0.99).as_secs_f64();
-    println!("{name}: {writers} writers: {}, {ratio:.2} x lone, p99 {slower:.1} x lone", latencies.line(RUN));
+    Ok(keys as f64 / started.elapsed().as_secs_f64())
 }

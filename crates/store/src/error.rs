@@ -79,6 +79,14 @@ pub enum StoreError {
         /// What the system said.
         source: Arc<std::io::Error>,
     },
+    /// What is on disk can't be what was written. Nothing was changed; a backup has to be restored.
+    #[error("the store's files are damaged at {}: {reason}. Restore a backup", path.display())]
+    Damaged {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: Arc<str>,
+    },
     /// The engine failed to open or read.
     #[error("the store engine cannot {step}: {reason}")]
     Engine {

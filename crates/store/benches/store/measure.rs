@@ -1,16 +1,12 @@
-//! The stopwatch: latencies, the machine's own limit, many writers behind one committer.
+//! The stopwatch: latencies, the machine's own limits, memory and disk taken.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use crate::Failure;
-use crate::candidates::Candidate;
 
 /// A small generator of numbers that look random (xorshift*).
 pub(crate) struct Random(u64);
@@ -26,151 +22,104 @@ impl Random {
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
+
+    /// Bytes that don't repeat.
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(length + 8);
+        while bytes.len() < length {
+            bytes.extend(self.next().to_le_bytes());
+        }
+        bytes.truncate(length);
+        bytes
+    }
 }
 
-/// How long each of many operations took.
+/// How long each of many operations took, and how long all of them together.
 #[derive(Default)]
-pub(crate) struct Latencies(Vec<Duration>);
+pub(crate) struct Latencies {
+    each: Vec<Duration>,
+    run: Duration,
+}
 
 impl Latencies {
     pub(crate) fn add(&mut self, latency: Duration) {
-        self.0.push(latency);
+        self.each.push(latency);
     }
 
     pub(crate) fn merge(&mut self, other: Self) {
-        self.0.extend(other.0);
+        self.each.extend(other.each);
     }
 
-    pub(crate) fn rate(&self, run: Duration) -> f64 {
-        self.0.len() as f64 / run.as_secs_f64()
+    /// Ends a run that began at `started`.
+    pub(crate) fn ended(mut self, started: Instant) -> Self {
+        self.run = started.elapsed();
+        self.each.sort_unstable();
+        self
     }
 
-    pub(crate) fn quantile(&self, part: f64) -> Duration {
-        let mut sorted = self.0.clone();
-        sorted.sort_unstable();
-        sorted.get((sorted.len() as f64 * part) as usize).copied().unwrap_or_default()
+    /// Operations per second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.each.len() as f64 / self.run.as_secs_f64()
     }
 
-    pub(crate) fn line(&self, run: Duration) -> String {
-        format!("{:.0}/s, p50 {:?}, p99 {:?}", self.rate(run), self.quantile(0.5), self.quantile(0.99))
+    /// In milliseconds.
+    pub(crate) fn p99_ms(&self) -> f64 {
+        let index = (self.each.len() as f64 * 0.99) as usize;
+        self.each.get(index).copied().unwrap_or_default().as_secs_f64() * 1e3
     }
 }
 
-/// The machine's own limit: appends of `size` bytes, each synced.
+/// The machine's own limit F: appends of `size` bytes to a file, one after the other, each synced.
 pub(crate) fn lone_syncs(folder: &Path, size: usize, run: Duration) -> Result<Latencies, Failure> {
-    let mut file = File::create_new(folder.join("alone"))?;
-    let (content, end) = (vec![7; size], Instant::now() + run);
+    let path = folder.join("alone");
+    let mut file = File::create(&path)?;
+    let (content, started) = (vec![7; size], Instant::now());
     let mut latencies = Latencies::default();
-    while Instant::now() < end {
-        let started = Instant::now();
+    while started.elapsed() < run {
+        let begun = Instant::now();
         file.write_all(&content)?;
         file.sync_data()?;
-        latencies.add(started.elapsed());
+        latencies.add(begun.elapsed());
     }
-    Ok(latencies)
+    fs::remove_file(path)?;
+    Ok(latencies.ended(started))
 }
 
-/// Repeats an operation on one thread.
-pub(crate) fn repeat(
-    run: Duration,
-    mut operation: impl FnMut(u64) -> Result<(), Failure>,
-) -> Result<Latencies, Failure> {
-    let mut random = Random::new(3);
-    let end = Instant::now() + run;
-    let mut latencies = Latencies::default();
-    while Instant::now() < end {
-        let started = Instant::now();
-        operation(random.next())?;
-        latencies.add(started.elapsed());
+/// The machine's own limit for reads: a `BTreeMap` of `keys` keys in memory, in reads per second on one core.
+pub(crate) fn map_reads(keys: u64, run: Duration) -> f64 {
+    let map: BTreeMap<Vec<u8>, Vec<u8>> =
+        (0..keys).map(|number| (crate::key(number).as_bytes().to_vec(), vec![7; 100])).collect();
+    let mut random = Random::new(5);
+    let (mut reads, started) = (0_u64, Instant::now());
+    while started.elapsed() < run {
+        for _ in 0..1_000 {
+            std::hint::black_box(map.get(crate::key(random.next() % keys).as_bytes()).cloned());
+        }
+        reads += 1_000;
     }
-    Ok(latencies)
+    reads as f64 / started.elapsed().as_secs_f64()
 }
 
-type Answer = mpsc::Sender<()>;
-
-/// Many threads write single keys through one committer, which takes whatever waits as one group.
-pub(crate) fn grouped_writers(
-    candidate: Arc<dyn Candidate>,
-    writers: usize,
-    run: Duration,
-    entry: impl Fn(u64) -> (Bytes, Vec<u8>) + Send + Sync,
-) -> Result<Latencies, Failure> {
-    let (queue, waiting) = mpsc::channel::<(Bytes, Vec<u8>, Answer)>();
-    let committer = std::thread::spawn(move || -> Result<(), Failure> {
-        while let Ok(first) = waiting.recv() {
-            let (mut batch, mut answers) = (Vec::new(), Vec::new());
-            for (key, value, answer) in std::iter::once(first).chain(waiting.try_iter()) {
-                batch.push((key, value));
-                answers.push(answer);
-            }
-            candidate.apply(batch)?;
-            for answer in answers {
-                answer.send(())?;
-            }
-        }
-        Ok(())
-    });
-    let end = Instant::now() + run;
-    let mut all = Latencies::default();
-    std::thread::scope(|scope| -> Result<(), Failure> {
-        let (entry, queue) = (&entry, &queue);
-        let threads: Vec<_> = (0..writers)
-            .map(|writer| {
-                scope.spawn(move || -> Result<Latencies, Failure> {
-                    let mut random = Random::new(writer as u64 + 1);
-                    let (answer, answered) = mpsc::channel();
-                    let mut latencies = Latencies::default();
-                    while Instant::now() < end {
-                        let (key, value) = entry(random.next());
-                        let started = Instant::now();
-                        queue.send((key, value, answer.clone())).map_err(|_| "the committer ended")?;
-                        answered.recv()?;
-                        latencies.add(started.elapsed());
-                    }
-                    Ok(latencies)
-                })
-            })
-            .collect();
-        for thread in threads {
-            all.merge(thread.join().map_err(|_| "a writer panicked")??);
-        }
-        Ok(())
-    })?;
-    drop(queue);
-    committer.join().map_err(|_| "the committer panicked")??;
-    Ok(all)
-}
-
-/// The memory that this process holds, in MiB.
-pub(crate) fn resident_mib() -> Result<u64, Failure> {
+/// The memory that this process holds (`VmRSS`) or has held at most (`VmHWM`), in MiB.
+pub(crate) fn memory_mib(what: &str) -> Result<u64, Failure> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).ok_or("no VmRSS")?;
+    let line = status.lines().find(|line| line.starts_with(what)).ok_or("the kernel doesn't tell")?;
     Ok(line.split_whitespace().nth(1).ok_or("no number")?.parse::<u64>()? / 1_024)
 }
 
 /// What a folder takes on disk, in MiB.
 pub(crate) fn disk_mib(path: &Path) -> Result<u64, Failure> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = fs::metadata(path)?;
-    let mut blocks = metadata.blocks() / 2_048;
-    if metadata.is_dir() {
-        for entry in fs::read_dir(path)? {
-            blocks += disk_mib(&entry?.path())?;
-        }
-    }
-    Ok(blocks)
+    Ok(blocks(path)? / 2_048)
 }
 
-/// Copies a file, or a folder with all that is in it.
-pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
-    if from.is_dir() {
-        fs::create_dir(to)?;
-        for entry in fs::read_dir(from)? {
-            let entry = entry?;
-            copy(&entry.path(), &to.join(entry.file_name()))?;
+fn blocks(path: &Path) -> Result<u64, Failure> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(path)?;
+    let mut count = metadata.blocks();
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path)? {
+            count += blocks(&entry?.path())?;
         }
-    } else {
-        fs::copy(from, to)?;
     }
-    Ok(())
+    Ok(count)
 }
