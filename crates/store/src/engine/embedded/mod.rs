@@ -185,8 +185,11 @@ fn explain(step: &'static str, engine: &Path, error: fjall::Error) -> StoreError
     let of_files = |error: &dyn std::fmt::Debug| damaged(engine, format!("cannot {step}: {error:?}"));
     match error {
         fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => match error.kind() {
-            // A file that is missing or ends early.
-            io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => of_files(&error),
+            // A file that is missing or ends early, or one with a place in it that can't be.
+            io::ErrorKind::NotFound
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::InvalidData => of_files(&error),
             _ => StoreError::io(step, engine, error),
         },
         error @ (fjall::Error::Poisoned | fjall::Error::Locked | fjall::Error::KeyspaceDeleted) => {
