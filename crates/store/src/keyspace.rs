@@ -56,7 +56,7 @@ keyspace! {
     SESSIONS = "store.session";
     /// Who owns what, with the fencing token: lease's name.
     LEASES = "store.lease";
-    /// Timers in the order in which they fall due: partition, due (ms since 1970), id.
+    /// Payloads of timers, in the order in which they fall due: partition, due (ms since 1970), id.
     TIMERS_DUE = "timer.due";
     /// When each timer is due: partition, id.
     TIMERS = "timer.timer";

@@ -37,3 +37,15 @@ pub const RECENT_KEYS: usize = 65_536;
 pub const WATCH_KEYS: usize = 1_024;
 /// Size of a blob, in bytes: the largest unpacked deployment package that AWS takes is 250 MiB.
 pub const BLOB_BYTES: usize = 1 << 30;
+/// Name of a partition of timers, in bytes: such as a service and an account.
+pub const TIMER_PARTITION_BYTES: usize = 256;
+/// Id of a timer, in bytes: room for an ARN with what follows it.
+pub const TIMER_ID_BYTES: usize = 1_024;
+/// Payload of a timer, in bytes. It says what is to be done; what is large lies elsewhere and is named by it.
+pub const TIMER_PAYLOAD_BYTES: usize = 64 << 10;
+/// Timers that are read at once: with the largest payloads half of [`SCAN_BYTES`].
+pub const TIMER_PAGE: usize = 512;
+/// Timers that an owner has in memory, given out or about to be: some batches of what is due at once.
+pub const TIMER_WINDOW: usize = 4_096;
+/// Ids and payloads that an owner has in memory, in bytes: one page of the largest timers fits.
+pub const TIMER_WINDOW_BYTES: usize = 40 << 20;
