@@ -60,7 +60,10 @@ keyspace! {
     TIMERS_DUE = "timer.due";
     /// When each timer is due: partition, id.
     TIMERS = "timer.timer";
-    /// What was appended to a log and has no position yet: log, shard, time (us), key or a random part, the key's version.
+    /// Settings of a log: log.
+    LOGS = "log.log";
+    /// What was appended to a log and has no position yet: log, shard, then key, the key's version, call; or, without a
+    /// key, time (us), random.
     LOG_INBOX = "log.inbox";
     /// Records of a log: log, shard, position.
     LOG_RECORDS = "log.record";

@@ -49,3 +49,16 @@ pub const TIMER_PAGE: usize = 512;
 pub const TIMER_WINDOW: usize = 4_096;
 /// Ids and payloads that an owner has in memory, in bytes: one page of the largest timers fits.
 pub const TIMER_WINDOW_BYTES: usize = 40 << 20;
+/// Name of a log or of a consumer, in bytes: room for an ARN.
+pub const LOG_NAME_BYTES: usize = 512;
+/// Key of a log's record, in bytes: the longest partition key of a stream (256 characters of four bytes).
+pub const LOG_KEY_BYTES: usize = 1_024;
+/// Data of a log's record, in bytes: a value, less its key and what is kept with it.
+pub const LOG_DATA_BYTES: usize = VALUE_BYTES - 2 * LOG_KEY_BYTES;
+/// Shards of a log: each has an owner with a watch and a task.
+pub const LOG_SHARDS_MOST: u32 = 1_024;
+/// Records that are read, given positions or trimmed at once; each takes two writes of a transaction's.
+pub const LOG_BATCH: usize = 1_000;
+/// Data that is given positions in one transaction, in bytes, if there is more than one record: half of what a
+/// transaction writes.
+pub const LOG_BATCH_BYTES: usize = TRANSACTION_BYTES / 2;
