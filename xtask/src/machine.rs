@@ -21,7 +21,13 @@ const PACKAGES: &[(&str, &str)] = &[
     ("nftables", "/usr/sbin/nft"),
     ("iproute2", "/usr/sbin/ip"),
     ("ca-certificates", "/etc/ssl/certs/ca-certificates.crt"),
+    (POSTGRESQL, "/usr/share/doc/postgresql"),
 ];
+
+/// Debian's newest PostgreSQL; the tests start clusters of their own.
+const POSTGRESQL: &str = "postgresql";
+/// Where Debian's tools look for what the installation is to do beside installing.
+const POSTGRESQL_SETTINGS: &str = "/etc/postgresql-common/createcluster.d";
 
 /// One Node.js release for each runtime of AWS's.
 const NODE_VERSIONS: [&str; 3] = ["20.18.0", "22.20.0", "24.19.0"];
@@ -43,7 +49,23 @@ pub(crate) fn install_packages() -> Result<()> {
     apt(&["update", "-q"]).with_context(advice)?;
     let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends"];
     arguments.extend(&missing);
-    apt(&arguments).with_context(advice)
+    without_main_cluster(&missing, || apt(&arguments).with_context(advice))
+}
+
+/// Debian's PostgreSQL makes and starts a cluster on port 5432 as it is installed for the first time. Here it must not.
+fn without_main_cluster(packages: &[&str], install: impl FnOnce() -> Result<()>) -> Result<()> {
+    if !packages.contains(&POSTGRESQL) {
+        return install();
+    }
+    let setting = PathBuf::from(POSTGRESQL_SETTINGS).join("freehold.conf");
+    let write = || {
+        fs::create_dir_all(POSTGRESQL_SETTINGS)?;
+        fs::write(&setting, "create_main_cluster = false\n")
+    };
+    write().with_context(|| format!("cannot write {}", setting.display()))?;
+    let installed = install();
+    fs::remove_file(&setting).with_context(|| format!("cannot delete {}", setting.display()))?;
+    installed
 }
 
 /// The virtual environment's Python, with the packages of `tests/e2e/requirements.txt` in it.
