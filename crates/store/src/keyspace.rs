@@ -71,16 +71,18 @@ keyspace! {
     LOG_SHARDS = "log.shard";
     /// How far each consumer of a log is: log, consumer, shard.
     LOG_CHECKPOINTS = "log.checkpoint";
-    /// Settings of a queue: queue.
+    /// A queue's settings, and the incarnation (a random number) under which the rest of it lies: queue.
     QUEUES = "queue.queue";
-    /// The small, changing part of a message: queue, group (empty where it has none), order, tie-breaker.
+    /// The small, changing part of a message: queue, incarnation, group (empty where it has none), order, tie-breaker.
     QUEUE_MESSAGES = "queue.message";
     /// The body and attributes of a message, which never change: as the message's.
     QUEUE_BODIES = "queue.body";
-    /// What a queue has seen lately: queue, deduplication scope, deduplication id.
+    /// What a queue has seen lately: queue, incarnation, group (empty if the scope is the queue), deduplication id.
     QUEUE_SEEN = "queue.seen";
-    /// When what a queue has seen may be forgotten: queue, time (ms since 1970), deduplication scope, deduplication id.
+    /// When what a queue has seen may be forgotten: queue, incarnation, time (ms since 1970), then as what was seen.
     QUEUE_FORGET = "queue.forget";
+    /// Incarnations that were purged or deleted, and whose messages are still to be collected: queue, incarnation.
+    QUEUE_DOOMED = "queue.doomed";
     /// The store's own tests and benchmarks.
     TESTS = "store.test";
 }
