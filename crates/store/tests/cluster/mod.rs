@@ -134,6 +134,13 @@ impl Cluster {
         self.tell("start", "started");
     }
 
+    /// Ends it before the process does.
+    pub(crate) fn end(&self) {
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(keeper.child.stdin.take());
+        keeper.child.wait().unwrap();
+    }
+
     /// Runs SQL through Debian's own client; gives what it prints, unaligned.
     pub(crate) fn sql(&self, database: &str, text: &str) -> String {
         let output = self.psql(database, text);
@@ -158,18 +165,20 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let keeper = self.keeper.get_mut().unwrap_or_else(PoisonError::into_inner);
-        drop(keeper.child.stdin.take());
-        let _ = keeper.child.wait();
-    }
-}
-
 impl Database {
     /// The store's URL.
     pub(crate) fn url(&self) -> String {
-        format!("postgres://postgres@/{}?host={}", self.name, self.cluster.folder.display())
+        self.url_at(&self.cluster.folder)
+    }
+
+    /// The store's URL, by way of a socket in another folder.
+    pub(crate) fn url_at(&self, folder: &Path) -> String {
+        format!("postgres://postgres@/{}?host={}", self.name, folder.display())
+    }
+
+    /// The folder of the server's socket.
+    pub(crate) fn sockets(&self) -> &Path {
+        &self.cluster.folder
     }
 
     /// Runs SQL in it.

@@ -41,6 +41,17 @@ pub(super) enum Role {
     Listener,
 }
 
+impl Role {
+    /// As the server's own list of sessions shows it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Reader => "reader",
+            Self::Committer => "committer",
+            Self::Listener => "listener",
+        }
+    }
+}
+
 impl Address {
     /// Parses a URL as libpq knows it, `postgres://user:password@host:port/database?host=/folder/of/socket`.
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
@@ -93,9 +104,8 @@ impl Address {
         config.keepalives(true).keepalives_idle(KEEPALIVE_IDLE).keepalives_interval(KEEPALIVE_INTERVAL);
         config.keepalives_retries(KEEPALIVE_RETRIES).tcp_user_timeout(TCP_USER_TIMEOUT);
         config.connect_timeout(CONNECT_TIMEOUT);
-        if config.get_application_name().is_none() {
-            config.application_name("freehold");
-        }
+        let name = self.config.get_application_name().unwrap_or("freehold");
+        config.application_name(format!("{name} {}", role.name()));
         config
     }
 

@@ -18,9 +18,10 @@ const FORMAT: &str = "freehold-store 1 postgres-1";
 /// Whoever makes the tables holds this advisory lock: "freehold" in ASCII.
 const CREATION_LOCK: i64 = 0x6672_6565_686f_6c64;
 
-const IS_MADE: &str = "SELECT to_regclass('freehold.state') IS NOT NULL";
-const IS_TAKEN: &str =
-    "SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace('freehold'))";
+/// Not by `to_regclass`, which may answer from a cache of before the lock.
+const IS_MADE: &str =
+    "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'freehold' AND tablename = 'state')";
+const IS_TAKEN: &str = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'freehold')";
 const READ: &str = "SELECT format, sequence FROM freehold.state";
 
 /// Room in each page lets an update of a row stay in its page, and so leave the index alone.
