@@ -1,7 +1,7 @@
 //! Connections and servers that go away: a typed error, never half a write, and work goes on by itself afterwards.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use freehold_store::{Change, Direction, Read, Store, StoreError};
 use tokio::task::JoinSet;
@@ -177,6 +177,13 @@ async fn a_watch_catches_up_after_its_connection_was_lost() {
     assert_eq!(watch.changed().await, Some(Change::Keys(vec![key("a")])));
 }
 
+#[derive(Default)]
+struct Progress {
+    commits: AtomicU32,
+    /// Whether the server has crashed and was started again.
+    is_back: AtomicBool,
+}
+
 /// What one writer was told of its transactions, by their numbers.
 #[derive(Default)]
 struct Told {
@@ -184,10 +191,10 @@ struct Told {
     unknown: Vec<u32>,
 }
 
-/// Writes one key of its own and adds to a common count, in one transaction, until it has been told of losses and then
-/// of `after` successes more.
-async fn write_through_a_loss(store: Store, writer: usize, progress: Arc<AtomicU32>, after: usize) -> Told {
-    let (mut told, mut lost, mut more) = (Told::default(), false, 0);
+/// Writes one key of its own and adds to a common count, in one transaction, until `after` have succeeded since the
+/// server is back.
+async fn write_through_a_loss(store: Store, writer: usize, progress: Arc<Progress>, after: usize) -> Told {
+    let (mut told, mut more) = (Told::default(), 0);
     for round in 0.. {
         let own = key(&format!("writer {writer} round {round:06}"));
         let own = &own;
@@ -200,14 +207,11 @@ async fn write_through_a_loss(store: Store, writer: usize, progress: Arc<AtomicU
         match write.await {
             Ok(()) => {
                 told.acknowledged.push(round);
-                progress.fetch_add(1, Ordering::Relaxed);
-                more += usize::from(lost);
+                progress.commits.fetch_add(1, Ordering::Relaxed);
+                more += usize::from(progress.is_back.load(Ordering::Relaxed));
             }
-            Err(StoreError::Disconnected { .. }) => lost = true,
-            Err(StoreError::OutcomeUnknown { .. }) => {
-                lost = true;
-                told.unknown.push(round);
-            }
+            Err(StoreError::Disconnected { .. }) => {}
+            Err(StoreError::OutcomeUnknown { .. }) => told.unknown.push(round),
             Err(error) => panic!("{error}"),
         }
         if more == after {
@@ -223,13 +227,13 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_half_done_when_the_server_c
     let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start()));
     let database = cluster.database();
     let stores = [open(&database).await, open(&database).await];
-    let progress = Arc::new(AtomicU32::new(0));
+    let progress = Arc::new(Progress::default());
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
         let (store, progress) = (stores[writer % 2].clone(), progress.clone());
         writers.spawn(async move { (writer, write_through_a_loss(store, writer, progress, 5).await) });
     }
-    while progress.load(Ordering::Relaxed) < 100 {
+    while progress.commits.load(Ordering::Relaxed) < 100 {
         tokio::task::yield_now().await;
     }
     tokio::task::spawn_blocking(|| {
@@ -238,6 +242,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_is_half_done_when_the_server_c
     })
     .await
     .unwrap();
+    progress.is_back.store(true, Ordering::Relaxed);
     let told = writers.join_all().await;
     let store = open(&database).await;
     let mut found = std::collections::BTreeSet::new();
