@@ -62,9 +62,15 @@ pub struct Serve {
     #[arg(long, env = "FREEHOLD_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
 
-    /// The store's URL [default: file: in the data folder].
-    #[arg(long, env = "FREEHOLD_STORE", value_name = "URL")]
+    /// The store's URL: file:/folder or postgres://user:password@host/database; a password is better in the file or
+    /// the environment than on a command line [default: file: in the data folder].
+    #[arg(long, env = "FREEHOLD_STORE", value_name = "URL", hide_env_values = true)]
     pub store: Option<String>,
+
+    /// The folder for the blobs of a store in a database; all servers of one database need the same one [default:
+    /// blobs in the data folder].
+    #[arg(long, env = "FREEHOLD_BLOBS", value_name = "DIR")]
+    pub blobs: Option<PathBuf>,
 
     /// The region that this server is [default: us-east-1].
     #[arg(long, env = "FREEHOLD_REGION", value_name = "NAME")]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use freehold_base::id::{AccountId, Region};
 use freehold_gateway::credentials::DEVELOPMENT_KEY;
+use freehold_store::Options as StoreOptions;
 use freehold_wire::sigv4::Credentials;
 
 use crate::cli::{FunctionNetwork, FunctionTmp, Serve};
@@ -27,8 +28,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where everything is kept.
     pub data: PathBuf,
-    /// The store's URL.
-    pub store: String,
+    /// The store, and where its blobs lie if it doesn't keep them itself.
+    pub store: StoreOptions,
     /// The region that this server is.
     pub region: Region,
     /// The account that owns everything here.
@@ -73,7 +74,7 @@ impl Settings {
 
     fn merge(flags: Serve, file: Serve) -> Result<Self> {
         Self::check(layer!(flags over file:
-            listen, data, store, region, account, access_key_id, secret_access_key, allow_plain_http, function_network,
+            listen, data, store, blobs, region, account, access_key_id, secret_access_key, allow_plain_http, function_network,
             function_resolvers, function_private_networks, function_tmp, runtime_folders, allow_without_memory_limit, log,
         ))
     }
@@ -95,7 +96,7 @@ impl Settings {
         Ok(Self {
             development_key: credentials.is_none() && listen.ip().is_loopback(),
             listen,
-            store: words.store.unwrap_or_else(|| format!("file:{}", data.join("store").display())),
+            store: store_options(words.store, words.blobs, &data)?,
             data,
             region: Region::new(words.region.unwrap_or_else(|| REGION_DEFAULT.to_owned())),
             account,
@@ -109,6 +110,18 @@ impl Settings {
             log: words.log.unwrap_or_else(|| "info".to_owned()),
         })
     }
+}
+
+/// A store in a database keeps its blobs in a folder; every other keeps them itself.
+fn store_options(url: Option<String>, blobs: Option<PathBuf>, data: &Path) -> Result<StoreOptions> {
+    let url = url.unwrap_or_else(|| format!("file:{}", data.join("store").display()));
+    let mut options = StoreOptions::new(url);
+    if options.needs_blobs_folder() {
+        options.blobs = Some(std::path::absolute(blobs.unwrap_or_else(|| data.join("blobs")))?);
+    } else if blobs.is_some() {
+        bail!("blobs is only for a store in a database: {} keeps its blobs itself", options.shown_url());
+    }
+    Ok(options)
 }
 
 /// A public address needs a key of one's own, and a word about TLS, which this server does not do yet.
@@ -152,7 +165,15 @@ fn refuse_unknown_variables(names: impl Iterator<Item = OsString>) -> Result<()>
 fn read_file(path: &Path) -> Result<Serve> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("the configuration file {} is wrong", path.display()))
+    toml::from_str(&text).map_err(|error| wrong_file(path, &text, &error))
+}
+
+/// Says what is wrong and where, without the line itself: it may hold a secret.
+fn wrong_file(path: &Path, text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let (path, message) = (path.display(), error.message());
+    anyhow::anyhow!("the configuration file {path} is wrong in line {line}: {message}")
 }
 
 /// `/var/lib/freehold` for root, else in the user's data folder.
@@ -193,6 +214,31 @@ mod tests {
             .expect_err("misspelt");
         assert!(error.to_string().contains("FREEHOLD_LISEN"), "{error}");
         refuse_unknown_variables(["FREEHOLD_LISTEN".into()].into_iter()).expect("known");
+    }
+
+    #[test]
+    fn a_store_in_a_database_keeps_its_blobs_in_the_data_folder_or_where_it_is_told() {
+        let data = "data = '/d'\n";
+        let url = "store = 'postgres://me:hunter2@localhost/base'\n";
+        let settings = merge(Serve::default(), &format!("{data}{url}")).expect("valid");
+        assert_eq!(settings.store.blobs.as_deref(), Some(Path::new("/d/blobs")));
+        assert!(!format!("{settings:?}").contains("hunter2"));
+        let settings = merge(Serve::default(), &format!("{data}{url}blobs = '/b'")).expect("valid");
+        assert_eq!(settings.store.blobs.as_deref(), Some(Path::new("/b")));
+        let settings = merge(Serve::default(), data).expect("valid");
+        assert_eq!((settings.store.url.as_str(), settings.store.blobs), ("file:/d/store", None));
+        let error = merge(Serve::default(), &format!("{data}blobs = '/b'")).expect_err("it has its own");
+        assert!(error.to_string().contains("file:/d/store"), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_file_is_said_without_its_secrets() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("freehold.toml");
+        std::fs::write(&path, "region = 'a'\nstroe = 'postgres://me:hunter2@localhost/base'\n")
+            .expect("written");
+        let error = format!("{:?}", read_file(&path).expect_err("misspelt"));
+        assert!(error.contains("line 2") && error.contains("stroe") && !error.contains("hunter2"), "{error}");
     }
 
     #[test]

@@ -5,13 +5,14 @@
 //! stop:  listener and connections (drained), executor (events end), sandbox, ledger (folded), store
 //! ```
 
+use std::fs::{OpenOptions, TryLockError};
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use freehold_base::clock::{SharedClock, SystemClock};
 use freehold_executor::limits::Limits;
 use freehold_executor::logs::FileLogSink;
@@ -46,6 +47,8 @@ mod folders {
     pub(super) const LOGS: &str = "logs";
     pub(super) const CODE: &str = "code";
     pub(super) const SANDBOX: &str = "sandbox";
+    /// Locked while a server uses the folder, whatever its store is.
+    pub(super) const LOCK: &str = "server.lock";
 }
 
 /// Where the functions' logs lie.
@@ -64,6 +67,8 @@ pub struct Server {
     folding: JoinHandle<()>,
     stop_folding: watch::Sender<bool>,
     store: Store,
+    /// Held until everything else is gone.
+    _lock: DataLock,
 }
 
 impl Server {
@@ -78,8 +83,10 @@ impl Server {
         make_private_folder(data)
             .with_context(|| format!("cannot make the data folder {}", data.display()))?;
         let clock: SharedClock = Arc::new(SystemClock);
+        let store_url = settings.store.shown_url();
 
-        let store = Store::open(&settings.store).await.context("cannot open the store")?;
+        let lock = lock(data)?;
+        let store = Store::open_with(settings.store.clone()).await.context("cannot open the store")?;
         let ledger = Ledger::open(&data.join(folders::LEDGER), store.clone()).await?;
         let sandbox = NamespaceSandbox::start(sandbox_options(&settings))
             .context("cannot isolate functions (see freehold doctor)")?;
@@ -132,8 +139,19 @@ impl Server {
             };
             gateway.serve(listener, stopped).await;
         });
-        tracing::info!(%address, data = %settings.data.display(), "ready");
-        Ok(Self { address, front, stop_front, executor, sandbox, ledger, folding, stop_folding, store })
+        tracing::info!(%address, data = %settings.data.display(), store = store_url, "ready");
+        Ok(Self {
+            address,
+            front,
+            stop_front,
+            executor,
+            sandbox,
+            ledger,
+            folding,
+            stop_folding,
+            store,
+            _lock: lock,
+        })
     }
 
     /// Where it listens.
@@ -168,6 +186,33 @@ impl Server {
 /// Code, logs and settings of all functions are in there: nobody else on this machine needs to read them.
 fn make_private_folder(folder: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// The data folder's lock.
+struct DataLock(std::fs::File);
+
+impl Drop for DataLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that has been forked and not yet executed still holds a copy of the descriptor.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Two servers may share a database, never a data folder. The kernel lets go of the lock when the process ends.
+fn lock(data: &Path) -> Result<DataLock> {
+    let path = data.join(folders::LOCK);
+    let mut options = OpenOptions::new();
+    let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(DataLock(file)),
+        Err(TryLockError::WouldBlock) => {
+            bail!("the data folder {} is in use by another server", data.display())
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
 }
 
 fn sandbox_options(settings: &Settings) -> SandboxOptions {

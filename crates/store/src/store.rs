@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::blobs::Blobs;
-use crate::engine::{AnyEngine, Engine, View, redacted};
+use crate::engine::{AnyEngine, Engine, View, is_database, redacted};
 use crate::error::StoreError;
 use crate::key::Key;
 use crate::limits::TRANSACTION_ATTEMPTS;
@@ -33,6 +33,11 @@ impl Options {
     /// The store at `url`, with no folder for blobs.
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), blobs: None }
+    }
+
+    /// Whether the store at this URL needs a folder for its blobs.
+    pub fn needs_blobs_folder(&self) -> bool {
+        is_database(&self.url)
     }
 
     /// The URL without its password, for people and logs.

@@ -88,6 +88,11 @@ pub(crate) enum AnyEngine {
     Postgres(postgres::PostgresEngine),
 }
 
+/// Whether `url` names a database across a connection, which keeps keys and no blobs.
+pub(crate) fn is_database(url: &str) -> bool {
+    url.split_once(':').is_some_and(|(scheme, _)| matches!(scheme, "postgres" | "postgresql"))
+}
+
 /// A view of one of the engines.
 pub(crate) enum AnyView {
     /// Of a folder.
@@ -104,8 +109,7 @@ impl AnyEngine {
         let url = &options.url;
         let unknown = || StoreError::Url { url: redacted(url) };
         let (scheme, rest) = url.split_once(':').ok_or_else(unknown)?;
-        let is_database = matches!(scheme, "postgres" | "postgresql");
-        if !is_database && options.blobs.is_some() {
+        if !is_database(url) && options.blobs.is_some() {
             let reason = format!("a {scheme}: store keeps its blobs itself, and takes no folder for them");
             return Err(StoreError::Options { reason });
         }
@@ -125,7 +129,7 @@ impl AnyEngine {
                 })
                 .await
             }
-            _ if is_database => {
+            _ if is_database(url) => {
                 let Some(folder) = options.blobs else {
                     let reason = "a database does not keep blobs: name a folder for them".to_owned();
                     return Err(StoreError::Options { reason });
