@@ -58,7 +58,9 @@ fn start_rounds(kills: u64, seed: u64) {
     let program = std::env::current_exe().unwrap();
     let private = disk::private(&program);
     if private.is_none() {
-        say("SKIPPED the loss of power: it needs root, loop devices, unshare, mkfs.ext4 and python3; kills only");
+        say(
+            "SKIPPED the loss of power: it needs root, loop devices, unshare, mkfs.ext4 and python3; kills only",
+        );
     }
     let power = if private.is_some() { "yes" } else { "no" };
     let mut command = private.unwrap_or_else(|| Command::new(&program));

@@ -32,7 +32,12 @@ pub(crate) fn measure(folder: &Path, column: &mut Column) -> Result<(), Failure>
     column.add(
         "filling 10 M keys of 100 B, 10,000 a transaction",
         "",
-        format!("{:.0} s, at most {:.0} MiB resident, then {} MiB on disk", filled[0], filled[1], disk_mib(&many)?),
+        format!(
+            "{:.0} s, at most {:.0} MiB resident, then {} MiB on disk",
+            filled[0],
+            filled[1],
+            disk_mib(&many)?
+        ),
     );
     column.add("opening 10 M keys after a stop", "< 1 s", format!("{:.0} ms", large[0]));
     column.add("resident with 10 M keys, after the reads", "< 256 MiB", format!("{:.0} MiB", large[2]));
@@ -48,8 +53,12 @@ pub(crate) fn measure(folder: &Path, column: &mut Column) -> Result<(), Failure>
 /// Runs one step in a process of its own and gives its figures.
 fn step(name: &str, store: &Path, keys: u64) -> Result<Vec<f64>, Failure> {
     let keys = keys.to_string();
-    let output =
-        Command::new(std::env::current_exe()?).arg(name).arg(store).arg(keys).stderr(std::process::Stdio::inherit()).output()?;
+    let output = Command::new(std::env::current_exe()?)
+        .arg(name)
+        .arg(store)
+        .arg(keys)
+        .stderr(std::process::Stdio::inherit())
+        .output()?;
     let text = String::from_utf8(output.stdout)?;
     if !output.status.success() && name != "fill-and-kill" {
         return Err(format!("the step {name} failed: {}", output.status).into());

@@ -1,7 +1,7 @@
 //! A consumer: follows one shard of a log from its checkpoint.
 
+use super::descriptor::Log;
 use super::error::LogError;
-use super::log::Log;
 use super::record::LogRecord;
 use super::shard::{CHECKPOINTS, Checkpoint, SHARDS};
 use crate::error::{StoreError, within};

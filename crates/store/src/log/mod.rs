@@ -26,9 +26,9 @@
 //! This module doesn't know what a record means.
 
 mod consumer;
+mod descriptor;
 mod error;
 mod inbox;
-mod log;
 mod owner;
 mod pages;
 mod record;
@@ -36,8 +36,8 @@ mod shard;
 mod trim;
 
 pub use consumer::{Batch, Consumer, Start};
+pub use descriptor::Log;
 pub use error::LogError;
-pub use log::Log;
 pub use owner::{LogOwner, Retention};
 pub use record::LogRecord;
 pub use shard::Ends;

@@ -13,9 +13,9 @@ use std::time::Duration;
 use freehold_base::clock::SharedClock;
 use tokio::sync::watch;
 
+use super::descriptor::Log;
 use super::error::LogError;
 use super::inbox::{self, Entry};
-use super::log::Log;
 use super::pages::Pages;
 use super::record::LogRecord;
 use super::shard::{SHARDS, ShardRecord};

@@ -476,7 +476,9 @@ impl Core {
 
     /// Whether every message is loaded.
     pub(super) fn is_whole(&self) -> bool {
-        self.resume.is_none() && self.delayed_beyond.is_none() && self.groups.values().all(|group| !group.more)
+        self.resume.is_none()
+            && self.delayed_beyond.is_none()
+            && self.groups.values().all(|group| !group.more)
     }
 
     /// Takes a message in; `false` if there is no room for it.

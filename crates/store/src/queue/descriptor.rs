@@ -11,7 +11,8 @@ use freehold_base::clock::Clock;
 
 use super::error::QueueError;
 use super::limits::{
-    CHORE_BATCH, DEDUPLICATION_BYTES, DEDUPLICATION_MS, DELAY_LONGEST_MS, GROUP_BYTES, MESSAGE_BYTES, NAME_BYTES,
+    CHORE_BATCH, DEDUPLICATION_BYTES, DEDUPLICATION_MS, DELAY_LONGEST_MS, GROUP_BYTES, MESSAGE_BYTES,
+    NAME_BYTES,
 };
 use super::message::{Enqueued, Message, MessageId};
 use super::records::{
@@ -225,7 +226,9 @@ pub(super) async fn collect(store: &Store, parts: &[Part<'_>]) -> Result<usize, 
     let mut deleted = 0;
     loop {
         let snapshot = store.snapshot().await?;
-        let Some((doomed, _)) = DOOMED.scan(&snapshot, parts, None, 1).await?.pop() else { return Ok(deleted) };
+        let Some((doomed, _)) = DOOMED.scan(&snapshot, parts, None, 1).await?.pop() else {
+            return Ok(deleted);
+        };
         let place = match DOOMED.parts(&doomed).as_deref() {
             Some([PartValue::Text(queue), PartValue::Number(incarnation)]) => {
                 Place { queue: Arc::from(queue.as_str()), incarnation: *incarnation }

@@ -18,7 +18,9 @@ pub enum QueueError {
         queue: String,
     },
     /// The queue that dead letters shall move to isn't there, is of the other kind, or is the queue itself.
-    #[error("'{dead_letter}' can't take the dead letters of '{queue}': it must be another queue of the same kind")]
+    #[error(
+        "'{dead_letter}' can't take the dead letters of '{queue}': it must be another queue of the same kind"
+    )]
     DeadLetter {
         /// The queue whose settings name it.
         queue: String,

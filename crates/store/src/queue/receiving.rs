@@ -83,7 +83,11 @@ struct Batch {
 
 impl Batch {
     /// Picks what is available; `None` if nothing is.
-    fn pick(shared: &Arc<Shared>, max: usize, visibility_ms: Option<u64>) -> Result<Option<Self>, QueueError> {
+    fn pick(
+        shared: &Arc<Shared>,
+        max: usize,
+        visibility_ms: Option<u64>,
+    ) -> Result<Option<Self>, QueueError> {
         let now_ms = shared.clock.wall_ms();
         let mut state = shared.state();
         let max_receives = state.settings.max_receives.clone();
@@ -136,7 +140,8 @@ impl Batch {
             self.picked.retain(|picked| !picked.dead);
         } else {
             tracing::warn!(
-                queue = self.shared.queue.name(), dead_letter = max_receives.dead_letter,
+                queue = self.shared.queue.name(),
+                dead_letter = max_receives.dead_letter,
                 "messages that were received too often can't move to the dead-letter queue, and are given out again",
             );
         }
@@ -146,7 +151,11 @@ impl Batch {
     /// Writes that they are received. Those that others have changed meanwhile are left out.
     async fn write(mut self) -> Result<Parcel, QueueError> {
         if self.picked.is_empty() {
-            return Ok(Parcel { shared: self.shared.clone(), place: self.place.clone(), messages: Vec::new() });
+            return Ok(Parcel {
+                shared: self.shared.clone(),
+                place: self.place.clone(),
+                messages: Vec::new(),
+            });
         }
         let now_ms = self.shared.clock.wall_ms();
         let this = &self;
@@ -176,12 +185,7 @@ impl Batch {
         Ok(self.shared.lease.check(tx).await?)
     }
 
-    async fn read_one(
-        &self,
-        tx: &Transaction,
-        picked: &Picked,
-        now_ms: u64,
-    ) -> Result<Outcome, QueueError> {
+    async fn read_one(&self, tx: &Transaction, picked: &Picked, now_ms: u64) -> Result<Outcome, QueueError> {
         let key = self.place.message(&picked.key);
         let body_key = self.place.body(&picked.key);
         let (stored, body) = tokio::try_join!(tx.get(&key), tx.get(&body_key))?;

@@ -97,7 +97,11 @@ impl Cutter {
         input.flush()?;
         drop(input);
         let status = self.0.wait()?;
-        if status.success() { Ok(()) } else { Err(std::io::Error::other(format!("the cut failed: {status}"))) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(std::io::Error::other(format!("the cut failed: {status}")))
+        }
     }
 }
 

@@ -50,7 +50,9 @@ pub(crate) async fn check(store: &Store, told: impl Fn(u64) -> u64) -> Checked {
     for task in 0..TASKS {
         let snapshot = store.snapshot().await.map_err(failed)?;
         let (written, told) = (get_number(&snapshot, &owned(task)).await.map_err(failed)?, told(task));
-        ensure(written >= told, || format!("lease {task}: token {told} was acknowledged, {written} is there"))?;
+        ensure(written >= told, || {
+            format!("lease {task}: token {told} was acknowledged, {written} is there")
+        })?;
         // Whoever held it is dead, so it is free; and its token is larger than every one before.
         let lease = session.acquire(&name(task)).await.map_err(failed)?;
         let token = lease.as_ref().map_or(0, freehold_store::Lease::token);

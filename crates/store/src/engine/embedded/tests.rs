@@ -26,10 +26,8 @@ fn write(fjall: &Fjall, number: u8) {
 
 /// How many of a batch's two entries are there, whole.
 fn found(fjall: &Fjall, number: u8) -> usize {
-    let entries = fjall
-        .snapshot()
-        .scan(&KeyRange::prefix(&Key::new(vec![number])), Direction::Forward, 10)
-        .unwrap();
+    let entries =
+        fjall.snapshot().scan(&KeyRange::prefix(&Key::new(vec![number])), Direction::Forward, 10).unwrap();
     assert!(entries.iter().all(|(_, value)| *value == content(number)));
     entries.len()
 }
@@ -99,7 +97,10 @@ fn a_close_leaves_an_empty_journal_and_every_key() {
     let home = tempfile::tempdir().unwrap();
     for number in 1..=5 {
         let fjall = open(home.path()).unwrap();
-        assert_eq!((1..number).map(|number| found(&fjall, number)).sum::<usize>(), 2 * (usize::from(number) - 1));
+        assert_eq!(
+            (1..number).map(|number| found(&fjall, number)).sum::<usize>(),
+            2 * (usize::from(number) - 1)
+        );
         write(&fjall, number);
         fjall.close();
         drop(fjall);
@@ -122,7 +123,9 @@ enum Damage {
 
 impl Damage {
     fn all() -> impl Iterator<Item = Self> {
-        let parts = [0, 3, 5, 7].into_iter().flat_map(|part| [Self::Cut(part), Self::Flipped(part), Self::Zeroed(part)]);
+        let parts = [0, 3, 5, 7]
+            .into_iter()
+            .flat_map(|part| [Self::Cut(part), Self::Flipped(part), Self::Zeroed(part)]);
         std::iter::once(Self::Removed).chain(parts)
     }
 
@@ -219,7 +222,8 @@ fn whatever_file_is_damaged_is_told_and_nothing_is_lost_in_silence() {
                     harmless += 1;
                     // The end of a journal can be lost unseen, whole batches at a time: see `journal`.
                     let is_journal = name.extension().is_some_and(|extension| extension == "jnl");
-                    let shorter = is_journal && (states.contains(&content) || content.len() == whole.len() - 12);
+                    let shorter =
+                        is_journal && (states.contains(&content) || content.len() == whole.len() - 12);
                     assert!(content == *whole || shorter, "{name:?} {damage:?}: keys were lost in silence");
                 }
             }
