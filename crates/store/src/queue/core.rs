@@ -209,6 +209,7 @@ impl Core {
         self.fifo
     }
 
+    #[cfg(test)]
     pub(super) fn loaded(&self) -> usize {
         self.entries.len()
     }
@@ -257,7 +258,7 @@ impl Core {
                 let due = if in_flight { &self.in_flight } else { &self.delayed };
                 let Some((_, key)) = due.first().filter(|(at, _)| *at <= now_ms) else { break };
                 let key = key.clone();
-                self.enter(&key, State::Ready);
+                self.enter_if_room(&key, State::Ready);
             }
         }
         if let Some((_, key, count)) = self.delayed_beyond.take_if(|(at, _, _)| *at <= now_ms) {
@@ -343,7 +344,7 @@ impl Core {
         if let Some(entry) = self.entries.get_mut(key) {
             entry.record = record;
         }
-        self.join(key, state);
+        self.join_if_room(key, state);
     }
 
     /// A picked message was not written: it is as it was.
@@ -352,7 +353,7 @@ impl Core {
             && entry.state == State::Transit
         {
             let state = state_of(&entry.record, now_ms);
-            self.enter(key, state);
+            self.enter_if_room(key, state);
         }
     }
 
@@ -393,7 +394,8 @@ impl Core {
         } else {
             self.limits.ready.saturating_sub(self.counts.visible)
         };
-        if room == 0 {
+        // What has expired must be deleted first, or it would be found again and again.
+        if room == 0 || self.expired.len() >= self.limits.expired {
             return None;
         }
         if let Some(group) = self.hungry.first() {
@@ -556,6 +558,11 @@ impl Core {
             return;
         }
         self.leave(key);
+        self.drop_entry(key);
+    }
+
+    /// Forgets a message that is in no index of its state any more.
+    fn drop_entry(&mut self, key: &MessageKey) {
         let Some(entry) = self.entries.remove(key) else { return };
         self.ages.remove(&(entry.record.kept_since_ms, key.clone()));
         if self.fifo {
@@ -579,6 +586,28 @@ impl Core {
     fn enter(&mut self, key: &MessageKey, state: State) {
         self.leave(key);
         self.join(key, state);
+    }
+
+    fn enter_if_room(&mut self, key: &MessageKey, state: State) {
+        self.leave(key);
+        self.join_if_room(key, state);
+    }
+
+    /// As `join`; but what comes back to a window of a standard queue that is full is forgotten, and read later.
+    fn join_if_room(&mut self, key: &MessageKey, state: State) {
+        let Some(entry) = self.entries.get(key) else { return };
+        let record = entry.record.clone();
+        if self.fifo {
+            self.join(key, state);
+        } else if state == State::Ready && self.counts.visible >= self.limits.ready {
+            self.drop_entry(key);
+            self.beyond += 1;
+            self.resume_at(key.clone());
+        } else if state == State::Delayed && !self.make_room_for_delayed(key, &record) {
+            self.drop_entry(key);
+        } else {
+            self.join(key, state);
+        }
     }
 
     /// Takes an entry out of the index of its state.

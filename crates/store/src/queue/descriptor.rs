@@ -95,7 +95,7 @@ impl Queue {
     }
 
     /// Sends a message, if `tx` commits. In a standard queue this conflicts with nothing but a change of the queue
-    /// itself; in a FIFO one with other sends to the group, and with what happens to the group's last message.
+    /// itself; in a FIFO one also with other sends to the same group.
     pub async fn enqueue(
         &self,
         tx: &Transaction,
@@ -197,7 +197,9 @@ fn seen_parts<'a>(place: &'a Place, settings: &Settings, message: &'a Message) -
     Some([queue, incarnation, Part::Text(scope), Part::Text(id)])
 }
 
-/// The key of a new message. In a group it follows all others of the group, so that their order is that of their commits.
+/// The key of a new message. In a group it follows all others of the group, so that their order is that of their commits:
+/// only those that aren't older than this moment are looked at, and a producer that commits one of them meanwhile is a
+/// conflict. So neither what consumers do with older ones, nor how many there were, is in the way.
 pub(super) async fn next_key(
     tx: &Transaction,
     place: &Place,
@@ -205,14 +207,17 @@ pub(super) async fn next_key(
     group: Option<&str>,
 ) -> Result<MessageKey, StoreError> {
     let since = clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut order = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+    let now_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+    let mut key = MessageKey { group: Arc::from(group.unwrap_or("")), order: now_us, tie: 0 };
     if let Some(group) = group {
-        let range = KeyRange::prefix(&place.group(group));
+        let mut range = KeyRange::prefix(&place.group(group));
+        range.start = place.message(&key);
         if let Some((last, _)) = tx.scan(range, Direction::Reverse, 1).await?.first() {
-            order = order.max(message_key(last)?.order.saturating_add(1));
+            key.order = message_key(last)?.order.saturating_add(1);
         }
     }
-    Ok(MessageKey { group: Arc::from(group.unwrap_or("")), order, tie: random() })
+    key.tie = random();
+    Ok(key)
 }
 
 /// Deletes, in bounded batches, what purged and deleted queues have left. Gives the number of keys deleted. May be called

@@ -24,7 +24,7 @@
 //! synced. A receive that is dropped loses nothing: what it had taken is visible again.
 //!
 //! **What contends.** Producers of a standard queue never conflict with anyone; of a FIFO queue with those of the same
-//! group, and with what happens to the group's last message. The owner's transactions read the lease and their own
+//! group. The owner's transactions read the lease and their own
 //! messages only, so consumers don't conflict with each other.
 //!
 //! This module doesn't know what is in a message, nor who may use a queue.
