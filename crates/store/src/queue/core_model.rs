@@ -142,6 +142,7 @@ impl World {
         for key in &taken {
             for (other, record) in self.stored.iter().filter(|(other, _)| other.group == key.group) {
                 let out = record.nonce.is_some() && record.visible_at_ms > self.now_ms;
+                let out = out && !self.expired(record);
                 assert!(!out || taken.contains(other), "{key:?} was picked while {other:?} is in flight");
                 let before = other < *key && !taken.contains(other) && !self.expired(record);
                 assert!(!before, "{key:?} was picked before {other:?}");
@@ -196,8 +197,10 @@ impl World {
     fn collect(&mut self) {
         self.core.tick(self.now_ms);
         for key in self.core.take_expired(usize::MAX) {
-            let record = self.stored.remove(&key).unwrap();
-            assert!(self.expired(&record));
+            // It may have been acknowledged meanwhile.
+            if let Some(record) = self.stored.remove(&key) {
+                assert!(self.expired(&record));
+            }
         }
     }
 
