@@ -1,17 +1,34 @@
-//! The benchmarks. Each is a program of the crate that it measures, built for release.
+//! The benchmarks, and the long run of the crash suite. Each is a program of the crate that it measures, built for release.
+
+use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::ValueEnum;
+use clap::Subcommand;
 
 use crate::run;
 
 /// What can be measured.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Name {
     /// Warm and cold invocations of the hello function, and how soon `serve` is ready, beside their floors.
     Invoke,
-    /// The store's engine on its own pattern of work.
-    Store,
+    /// The store's engines, beside the machine's own limits: writers, reads, scans, ten million keys.
+    Store {
+        /// Leave out the ten million keys.
+        #[arg(long)]
+        quick: bool,
+        /// Where the stores are made; the folder for temporary files unless told.
+        folder: Option<PathBuf>,
+    },
+    /// Kills and losses of power: whether everything acknowledged is there.
+    Crash {
+        /// How many.
+        #[arg(long, default_value_t = 1_000)]
+        kills: u64,
+        /// The seed of a run that is to be made again; random unless told.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// How long the sandbox takes to start an environment.
     Sandbox,
 }
@@ -20,7 +37,21 @@ pub(crate) enum Name {
 pub(crate) fn run(name: Name) -> Result<()> {
     run::checked(&mut match name {
         Name::Invoke => run::cargo(&["bench", "-q", "-p", "freehold", "--bench", "invoke"]),
-        Name::Store => run::cargo(&["bench", "-q", "-p", "freehold-store", "--bench", "store"]),
+        Name::Store { quick, folder } => {
+            let mut command = run::cargo(&["bench", "-q", "-p", "freehold-store", "--bench", "store", "--"]);
+            command.args(quick.then_some("--quick")).args(folder);
+            command
+        }
+        Name::Crash { kills, seed } => {
+            let mut command =
+                run::cargo(&["test", "-q", "--release", "-p", "freehold-store", "--test", "crash"]);
+            command.args(["--", "--ignored", "--exact", "full_run", "--nocapture"]);
+            command.env("FREEHOLD_TEST_CRASH_KILLS", kills.to_string());
+            if let Some(seed) = seed {
+                command.env("FREEHOLD_TEST_CRASH_SEED", seed.to_string());
+            }
+            command
+        }
         Name::Sandbox => {
             run::cargo(&["run", "-q", "--release", "-p", "freehold-sandbox", "--example", "latency"])
         }

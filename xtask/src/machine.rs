@@ -17,6 +17,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("zip", "/usr/bin/zip"),
     ("gcc", "/usr/bin/gcc"),
     ("libc6-dev", "/usr/include/stdio.h"),
+    ("strace", "/usr/bin/strace"),
     ("e2fsprogs", "/usr/sbin/mkfs.ext4"),
     ("nftables", "/usr/sbin/nft"),
     ("iproute2", "/usr/sbin/ip"),

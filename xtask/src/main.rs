@@ -2,7 +2,7 @@
 //!
 //! - [`mod@test`]: everything that CI checks, in order
 //! - [`machine`]: what the tests need of the machine, installed where it is missing
-//! - [`mod@bench`]: the benchmarks, whose figures stand in `docs/benchmarks.md`
+//! - [`mod@bench`]: the benchmarks, whose figures stand in `docs/benchmarks.md`, and the long crash run
 //! - [`run`]: one child process at a time, its output shown as it comes
 #![forbid(unsafe_code)]
 
@@ -33,6 +33,7 @@ enum Task {
     /// Run a benchmark and print its table.
     Bench {
         /// Which one.
+        #[command(subcommand)]
         name: bench::Name,
     },
 }

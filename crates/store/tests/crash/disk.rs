@@ -2,15 +2,13 @@
 //! rest, as a power failure does: ext4's shutdown call without a flush of its log, then a new mount, which replays the
 //! log.
 //!
-//! It is mounted in a mount namespace of this process's own ([`private`]), so that nothing of it is left however the
+//! It can also be full, or read-only. It is mounted in a mount namespace of this process's own ([`private`]), so that nothing of it is left however the
 //! process ends.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Size of the image, in MiB: a store that only grows for some dozen rounds. The file is sparse.
-const SIZE_MIB: u64 = 2_048;
 /// Cuts the file system off when it is told to, by the end of its standard input.
 const CUT: &str = "import fcntl, os, struct, sys
 folder = os.open(sys.argv[1], os.O_RDONLY)
@@ -45,9 +43,10 @@ pub(crate) struct Disk {
 pub(crate) struct Cutter(Child);
 
 impl Disk {
-    pub(crate) fn make(folder: &Path) -> std::io::Result<Self> {
+    /// Makes one of `size_mib`, with its image in `folder`. The image takes only what is written.
+    pub(crate) fn make(folder: &Path, size_mib: u64) -> std::io::Result<Self> {
         let (image, mounted) = (folder.join("disk.img"), folder.join("disk"));
-        std::fs::File::create(&image)?.set_len(SIZE_MIB << 20)?;
+        std::fs::File::create(&image)?.set_len(size_mib << 20)?;
         std::fs::create_dir(&mounted)?;
         run("mkfs.ext4", &["-q", "-F", "-E", "nodiscard"], &[&image])?;
         let disk = Self { image, mounted };
@@ -57,6 +56,12 @@ impl Disk {
 
     pub(crate) fn folder(&self) -> PathBuf {
         self.mounted.join("store")
+    }
+
+    /// Lets nobody write any more, or lets them write again.
+    pub(crate) fn set_read_only(&self, read_only: bool) -> std::io::Result<()> {
+        let options = if read_only { "remount,ro" } else { "remount,rw" };
+        run("mount", &["-o", options], &[&self.mounted])
     }
 
     /// Gets ready to cut the disk off.

@@ -20,6 +20,9 @@ const STEPS: u64 = 250;
 /// The longest time after that step until the end comes, in microseconds: some syncs.
 const DELAY_US: u64 = 4_000;
 
+/// Size of a disk, in MiB: a store that only grows for a dozen rounds.
+const DISK_MIB: u64 = 2_048;
+
 /// Numbers that look random, from a seed.
 pub(crate) struct Random(pub(crate) u64);
 
@@ -50,7 +53,7 @@ pub(crate) struct Round {
 impl Subject {
     /// A new store in `home`: on a disk of its own that can lose power, or in the folder itself.
     pub(crate) fn new(home: &Path, power: bool) -> std::io::Result<Self> {
-        let disk = power.then(|| Disk::make(home)).transpose()?;
+        let disk = power.then(|| Disk::make(home, DISK_MIB)).transpose()?;
         let folder = disk.as_ref().map_or_else(|| home.join("store"), Disk::folder);
         Ok(Self { folder, disk, acknowledged: Acknowledged::new(), found: 0 })
     }

@@ -13,7 +13,7 @@
 //! batch reached the disk and its middle did not. What is told apart here:
 //!
 //! - **torn**: the newest journal ends in a batch that isn't whole, and no whole batch follows. Every batch is synced
-//!   before the next is begun, so nobody was told of this one: it is cut off, and a copy of the journal is kept beside it.
+//!   before the next is begun, so nobody was told of this one: it is cut off, and kept beside the journal.
 //! - **damaged**: anything else. Nothing is changed, and opening fails.
 //!
 //! What looks like a torn batch and isn't: a disk that later damages the very last batch, or a file that was cut short.
@@ -84,7 +84,8 @@ pub(super) fn prepare(engine: &Path) -> Result<(), StoreError> {
         }
         End::Torn => {
             let copy = newest.with_extension("torn");
-            fs::copy(&newest, &copy).map_err(|error| StoreError::io("copy", &newest, error))?;
+            keep_rest(&newest, scan.length, &copy)
+                .map_err(|error| StoreError::io("keep the end of", &newest, error))?;
             tracing::warn!(
                 journal = %newest.display(), copy = %copy.display(), position = scan.length,
                 "the last batch of the journal was torn and is dropped; it had never been acknowledged",
@@ -125,6 +126,14 @@ fn list(engine: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     }
     journals.sort_unstable();
     Ok(journals)
+}
+
+/// Copies what is written in a journal from `start` on.
+fn keep_rest(journal: &Path, start: u64, copy: &Path) -> io::Result<()> {
+    let mut file = File::open(journal)?;
+    let end = last_written(&mut file, start)?.map_or(start, |last| last + 1);
+    file.seek(SeekFrom::Start(start))?;
+    io::copy(&mut file.take(end - start), &mut File::create(copy)?).map(drop)
 }
 
 /// Replaces a journal by a synced copy of its first `length` bytes.

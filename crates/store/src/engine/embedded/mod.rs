@@ -192,9 +192,10 @@ fn explain(step: &'static str, engine: &Path, error: fjall::Error) -> StoreError
             | io::ErrorKind::InvalidData => of_files(&error),
             _ => StoreError::io(step, engine, error),
         },
-        error @ (fjall::Error::Poisoned | fjall::Error::Locked | fjall::Error::KeyspaceDeleted) => {
-            StoreError::engine(step, error)
+        fjall::Error::Poisoned => {
+            StoreError::engine(step, "writing a table in the background, or an earlier batch, has failed")
         }
+        fjall::Error::Locked => StoreError::engine(step, "its files are in use"),
         error => of_files(&error),
     }
 }
