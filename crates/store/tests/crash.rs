@@ -46,7 +46,8 @@ const POWER_VARIABLE: &str = "FREEHOLD_TEST_CRASH_POWER";
 
 /// Says a line that the harness doesn't keep to itself.
 fn say(line: &str) {
-    writeln!(std::io::stdout(), "{line}").unwrap();
+    let mut output = std::io::stdout();
+    writeln!(output, "{line}").unwrap();
 }
 
 fn number(variable: &str) -> Option<u64> {

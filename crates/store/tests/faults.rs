@@ -88,7 +88,8 @@ fn run_private(name: &str) {
 
 /// Says, past the harness, that something was not tested.
 fn skipped(name: &str, reason: &str) {
-    writeln!(std::io::stdout(), "SKIPPED {name}: {reason}").unwrap();
+    let mut output = std::io::stdout();
+    writeln!(output, "SKIPPED {name}: {reason}").unwrap();
 }
 
 #[test]

@@ -59,6 +59,7 @@ impl Disk {
     }
 
     /// Lets nobody write any more, or lets them write again.
+    #[allow(dead_code, reason = "the fault tests are another program than the crash suite")]
     pub(crate) fn set_read_only(&self, read_only: bool) -> std::io::Result<()> {
         let options = if read_only { "remount,ro" } else { "remount,rw" };
         run("mount", &["-o", options], &[&self.mounted])

@@ -4,6 +4,8 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use freehold_store::Store;
@@ -20,6 +22,8 @@ const STEPS: u64 = 250;
 /// The longest time after that step until the end comes, in microseconds: some syncs.
 const DELAY_US: u64 = 4_000;
 
+/// How long a writer may take for its steps, on a machine that is busy with much else.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Size of a disk, in MiB: a store that only grows for a dozen rounds.
 const DISK_MIB: u64 = 2_048;
 
@@ -68,20 +72,26 @@ impl Subject {
         };
         let power = cutter.is_some();
         let mut writer = start_writer(&self.folder, random.below(3) == 0);
-        let mut output = BufReader::new(writer.stdout.take().expect("it is piped")).lines();
-        let mut acknowledged = 0;
-        while acknowledged < steps && self.read_line(&mut output, &mut acknowledged) {}
-        if acknowledged < steps {
+        let told = Told::listen(&mut writer);
+        if !told.wait_for(steps) {
             return Err(format!("the writer ended by itself: {:?}", writer.wait()));
         }
         // The moment is random, not one at which something has just been acknowledged.
-        std::thread::sleep(delay);
+        std::thread::park_timeout(delay);
+        // What is acknowledged after the cut doesn't count: a machine without power tells nobody anything. (The kernel
+        // lets a sync that races with the cut succeed.)
+        let before_the_cut = told.so_far();
         if let Some(cutter) = cutter {
             cutter.cut().map_err(|error| error.to_string())?;
         }
         writer.kill().map_err(|error| error.to_string())?;
-        while self.read_line(&mut output, &mut acknowledged) {}
+        let until_the_kill = told.all();
         writer.wait().map_err(|error| error.to_string())?;
+        let counted = if power { before_the_cut } else { until_the_kill };
+        for (task, number) in &counted {
+            let last = self.acknowledged.entry(*task).or_default();
+            *last = (*last).max(*number);
+        }
         if power && let Some(disk) = &self.disk {
             disk.start_again().map_err(|error| error.to_string())?;
         }
@@ -90,22 +100,7 @@ impl Subject {
         if self.found < before {
             return Err(format!("{before} transactions were there, now {}", self.found));
         }
-        Ok(Round { power, acknowledged, found: self.found - before })
-    }
-
-    /// Takes in a line; false at the end.
-    fn read_line(
-        &mut self,
-        output: &mut impl Iterator<Item = std::io::Result<String>>,
-        acknowledged: &mut u64,
-    ) -> bool {
-        let Some(Ok(line)) = output.next() else { return false };
-        if let Some((task, number)) = parse(&line) {
-            let last = self.acknowledged.entry(task).or_default();
-            *last = number.max(*last);
-            *acknowledged += 1;
-        }
-        true
+        Ok(Round { power, acknowledged: counted.len() as u64, found: self.found - before })
     }
 
     fn check(&self, close: bool) -> Checked {
@@ -122,6 +117,48 @@ impl Subject {
             }
             Ok(found)
         })
+    }
+}
+
+/// What a writer acknowledges, heard as it is told.
+struct Told {
+    steps: Arc<(Mutex<Vec<Step>>, Condvar)>,
+    listener: JoinHandle<()>,
+}
+
+/// A task and the number of its step.
+type Step = ((Workload, u64), u64);
+
+impl Told {
+    fn listen(writer: &mut Child) -> Self {
+        let output = BufReader::new(writer.stdout.take().expect("it is piped"));
+        let steps = Arc::<(Mutex<Vec<Step>>, Condvar)>::default();
+        let heard = steps.clone();
+        let listener = std::thread::spawn(move || {
+            for step in output.lines().map_while(Result::ok).filter_map(|line| parse(&line)) {
+                heard.0.lock().expect("nobody panics with it").push(step);
+                heard.1.notify_all();
+            }
+        });
+        Self { steps, listener }
+    }
+
+    /// Waits for so many steps; false if there are fewer after a time in which there should have been more.
+    fn wait_for(&self, count: u64) -> bool {
+        let steps = self.steps.0.lock().expect("nobody panics with it");
+        let fewer = |steps: &mut Vec<Step>| (steps.len() as u64) < count;
+        let waited = self.steps.1.wait_timeout_while(steps, PATIENCE, fewer);
+        !waited.expect("nobody panics with it").1.timed_out()
+    }
+
+    fn so_far(&self) -> Vec<Step> {
+        self.steps.0.lock().expect("nobody panics with it").clone()
+    }
+
+    /// All of them, when the writer has ended.
+    fn all(self) -> Vec<Step> {
+        self.listener.join().expect("the listener doesn't panic");
+        std::mem::take(&mut *self.steps.0.lock().expect("nobody panics with it"))
     }
 }
 

@@ -81,9 +81,7 @@ impl Fjall {
                 || self.0.tree.l0_table_count() >= WAITING_TABLES
         };
         while behind() {
-            // Writes nothing, and fails if a background thread has failed.
-            self.0.database.persist(PersistMode::Buffer)?;
-            std::thread::sleep(WAIT);
+            pause(&self.0.database)?;
         }
         Ok(())
     }
@@ -115,8 +113,7 @@ impl Backend for Fjall {
     fn close(&self) {
         let flushed = guarded("flush", self.engine(), || opening::flush(&self.0.database, &self.0.tree));
         match flushed {
-            Ok(true) => self.0.ending.is_flushed(),
-            Ok(false) => {}
+            Ok(()) => self.0.ending.is_flushed(),
             // Nothing is lost: the journal has it all.
             Err(error) => tracing::warn!(%error, "the memtable could not be flushed at the close"),
         }
@@ -156,6 +153,14 @@ impl BackendSnapshot for FjallSnapshot {
         guarded("read a range", self.fjall.engine(), &mut read)??;
         Ok(page.entries)
     }
+}
+
+/// Waits a moment for fjall's background threads; fails if one of them has failed.
+fn pause(database: &Database) -> Result<(), fjall::Error> {
+    // Writes nothing, but says whether something has failed.
+    database.persist(PersistMode::Buffer)?;
+    std::thread::park_timeout(WAIT);
+    Ok(())
 }
 
 /// The error for files that can't be what was written.

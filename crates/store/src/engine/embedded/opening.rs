@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fjall::config::{HashRatioPolicy, PinningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{WAIT, damaged, guarded, journal};
+use super::{damaged, guarded, journal, pause};
 use crate::engine::folder::{create_folder, sync_folder};
 use crate::error::StoreError;
 
@@ -84,16 +84,14 @@ fn options() -> KeyspaceCreateOptions {
         .filter_block_pinning_policy(PinningPolicy::all(true))
 }
 
-/// Writes the memtable to a table, after the last batch. Whether all is in tables then.
-pub(super) fn flush(database: &Database, tree: &Keyspace) -> Result<bool, fjall::Error> {
+/// Writes the memtable to a table, after the last batch: all is in tables then.
+pub(super) fn flush(database: &Database, tree: &Keyspace) -> Result<(), fjall::Error> {
     tree.rotate_memtable()?;
     while tree.sealed_memtable_count() > 0 {
-        // Fails if a background thread has failed; else the flush ends at some time.
-        database.persist(PersistMode::Buffer)?;
-        std::thread::sleep(WAIT);
+        pause(database)?;
     }
-    database.persist(PersistMode::Buffer)?;
-    Ok(true)
+    // Fails if the flush did.
+    database.persist(PersistMode::Buffer)
 }
 
 /// Empties the journal when fjall has let go of it, if all that was in it is in tables.
