@@ -72,8 +72,13 @@ async fn measure_embedded(folder: &Path, column: &mut Column) -> Result<(), Fail
     store.close().await;
     drop(store);
     let started = Instant::now();
-    Store::open(&url).await?.snapshot().await?.get(&key(0)).await?;
+    let store = Store::open(&url).await?;
+    store.snapshot().await?.get(&key(0)).await?;
     column.add("opening after a stop", "", format!("{:.0} ms", started.elapsed().as_secs_f64() * 1e3));
+    let alone = measure::lone_syncs(folder, VALUE_BYTES, RUN)?;
+    let one = writers(&store, 1, RUN).await?;
+    let figure = format!("{:.0}/s: {:.1} x F", one.rate(), one.rate() / alone.rate());
+    column.add("1 writer, right after opening", "0.7 x F", figure);
     Ok(())
 }
 
