@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -13,6 +14,11 @@ use super::{Backend, PANICKED, Shared};
 use crate::error::StoreError;
 use crate::limits::{COMMIT_QUEUE, GROUP_BYTES, RECENT_KEYS};
 use crate::transaction::{ReadSet, Writes};
+
+/// The part of the last write's time that a group waits for more at most.
+const GATHER_PART: u32 = 4;
+/// The longest that a group waits for more: the time of a sync on a good disk.
+const GATHER_LONGEST: Duration = Duration::from_micros(300);
 
 /// A transaction that wants to commit.
 pub(super) struct Request {
@@ -35,10 +41,13 @@ pub(super) fn start<B: Backend>(
             shared: shared.clone(),
             recent: RecentCommits::new(RECENT_KEYS),
             sequence: 0,
+            last_group: 0,
+            last_took: Duration::ZERO,
         };
         let mut waiting = Vec::new();
         let ended = catch_unwind(AssertUnwindSafe(|| {
             while requests.blocking_recv_many(&mut waiting, COMMIT_QUEUE) > 0 {
+                committer.gather(&mut requests, &mut waiting);
                 committer.commit_all(waiting.drain(..));
             }
         }));
@@ -56,6 +65,9 @@ struct Committer<B: Backend> {
     recent: RecentCommits,
     /// The last commit, published or in the group that is being made.
     sequence: u64,
+    /// How many commits came together last, and how long it took to write them.
+    last_group: usize,
+    last_took: Duration,
 }
 
 /// Commits that are written together.
@@ -67,6 +79,21 @@ struct Group {
 }
 
 impl<B: Backend> Committer<B> {
+    /// Waits a moment for more to come: those that were just answered are about to, and whoever comes first should not
+    /// have a sync alone for which all others then wait. A lone writer never waits.
+    fn gather(&mut self, requests: &mut mpsc::Receiver<Request>, waiting: &mut Vec<Request>) {
+        let enough = self.last_group / 2;
+        let started = Instant::now();
+        let patience = (self.last_took / GATHER_PART).min(GATHER_LONGEST);
+        while waiting.len() < enough && started.elapsed() < patience {
+            match requests.try_recv() {
+                Ok(request) => waiting.push(request),
+                Err(_) => std::thread::yield_now(),
+            }
+        }
+        self.last_group = waiting.len();
+    }
+
     fn commit_all(&mut self, requests: impl Iterator<Item = Request>) {
         let mut group = Group::default();
         for request in requests {
@@ -95,10 +122,12 @@ impl<B: Backend> Committer<B> {
             return;
         }
         let keys: Vec<_> = group.writes.keys().cloned().collect();
+        let started = Instant::now();
         let result = self.shared.check().and_then(|()| self.backend.apply(group.writes)).map_err(|error| {
             self.shared.poison(&error.to_string());
             self.shared.check().err().unwrap_or(error)
         });
+        self.last_took = started.elapsed();
         if result.is_ok() {
             self.shared.published.store(self.sequence, Ordering::Release);
             self.shared.hub.publish(keys.iter());
