@@ -6,7 +6,7 @@
 //!                                                             └─ kill -9, or the disk is cut off; check; again
 //! ```
 //!
-//! - `workload`: what is written and how it is checked: `transactions`, `leases`, `bulk`
+//! - `workload`: what is written and how it is checked: `transactions`, `leases`, `timers`, `queues`, `bulk`
 //! - `disk`: a disk that loses power
 //! - `round`: one kill
 //! - here: the rounds, their seeds, and the summary
@@ -21,17 +21,23 @@ mod bulk;
 mod disk;
 #[path = "crash/leases.rs"]
 mod leases;
+#[path = "crash/queues.rs"]
+mod queues;
 #[path = "crash/round.rs"]
 mod round;
+#[path = "crash/timers.rs"]
+mod timers;
 #[path = "crash/transactions.rs"]
 mod transactions;
 #[path = "crash/workload.rs"]
 mod workload;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::Command;
 
 use round::{Random, Subject};
+use workload::Workload;
 
 /// Kills in the test; the full run makes more.
 const KILLS: u64 = 50;
@@ -94,7 +100,8 @@ fn writer_process() {
 fn rounds() {
     let (kills, seed) = (number(KILLS_VARIABLE).unwrap(), number(SEED_VARIABLE).unwrap());
     let power = std::env::var(POWER_VARIABLE).is_ok_and(|power| power == "yes");
-    let (mut done, mut losses, mut acknowledged, mut found) = (0, 0, 0, 0);
+    let (mut done, mut losses, mut found) = (0, 0, 0);
+    let mut acknowledged = BTreeMap::<Workload, u64>::new();
     while done < kills {
         // Each store has a seed of its own, so that its rounds can be made again without those before.
         let store_seed = seed.wrapping_add(done);
@@ -105,7 +112,9 @@ fn rounds() {
             match subject.round(&mut random) {
                 Ok(round) => {
                     losses += u64::from(round.power);
-                    acknowledged += round.acknowledged;
+                    for (workload, steps) in round.acknowledged {
+                        *acknowledged.entry(workload).or_default() += steps;
+                    }
                     found += round.found;
                 }
                 Err(error) => {
@@ -116,12 +125,17 @@ fn rounds() {
             }
             done += 1;
             if done.is_multiple_of(100) {
-                say(&format!("{done} of {kills}: {acknowledged} acknowledged"));
+                say(&format!("{done} of {kills} kills"));
             }
         }
     }
+    assert!(Workload::ALL.iter().all(|workload| acknowledged.contains_key(workload)), "{acknowledged:?}");
+    let each: Vec<String> =
+        acknowledged.iter().map(|(workload, steps)| format!("{} {steps}", workload.name())).collect();
     say(&format!(
-        "crash suite, seed {seed}: {done} kills, of them {losses} with loss of power; {acknowledged} steps \
-         acknowledged, {found} transactions found; lost = 0, duplicated = 0, half-applied = 0",
+        "crash suite, seed {seed}: {done} kills, of them {losses} with loss of power; {} steps acknowledged ({}), \
+         {found} transactions found; lost = 0, duplicated = 0, half-applied = 0",
+        acknowledged.values().sum::<u64>(),
+        each.join(", "),
     ));
 }

@@ -1,6 +1,7 @@
 //! One round: a writer works on a store until it is killed or its disk loses power; then the store is opened again and
 //! everything that was acknowledged is looked for.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -48,8 +49,8 @@ pub(crate) struct Subject {
 /// What a round did.
 pub(crate) struct Round {
     pub(crate) power: bool,
-    /// Steps that the writer was told of.
-    pub(crate) acknowledged: u64,
+    /// Steps that were acknowledged, of each workload.
+    pub(crate) acknowledged: BTreeMap<Workload, u64>,
     /// Transactions found that are newer than the round.
     pub(crate) found: u64,
 }
@@ -88,7 +89,9 @@ impl Subject {
         let until_the_kill = told.all();
         writer.wait().map_err(|error| error.to_string())?;
         let counted = if power { before_the_cut } else { until_the_kill };
+        let mut acknowledged = BTreeMap::new();
         for (task, number) in &counted {
+            *acknowledged.entry(task.0).or_default() += 1;
             let last = self.acknowledged.entry(*task).or_default();
             *last = (*last).max(*number);
         }
@@ -100,7 +103,7 @@ impl Subject {
         if self.found < before {
             return Err(format!("{before} transactions were there, now {}", self.found));
         }
-        Ok(Round { power, acknowledged: counted.len() as u64, found: self.found - before })
+        Ok(Round { power, acknowledged, found: self.found - before })
     }
 
     fn check(&self, close: bool) -> Checked {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use freehold_store::{Direction, Key, KeyRange, Read, Store, StoreError, Transaction};
 
-use crate::{bulk, leases, transactions};
+use crate::{bulk, leases, queues, timers, transactions};
 
 /// The number of a task's last acknowledged step; numbers of a task only grow.
 pub(crate) type Acknowledged = BTreeMap<(Workload, u64), u64>;
@@ -22,6 +22,10 @@ pub(crate) enum Workload {
     Transactions,
     /// Leases taken, used and released.
     Leases,
+    /// Timers set and fired.
+    Timers,
+    /// Messages sent and handled.
+    Queues,
     /// Values so large that memtables and journals fill.
     Bulk,
 }
@@ -34,12 +38,15 @@ pub(crate) struct Teller {
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 3] = [Self::Transactions, Self::Leases, Self::Bulk];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Transactions, Self::Leases, Self::Timers, Self::Queues, Self::Bulk];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Transactions => "transactions",
             Self::Leases => "leases",
+            Self::Timers => "timers",
+            Self::Queues => "queues",
             Self::Bulk => "bulk",
         }
     }
@@ -48,6 +55,8 @@ impl Workload {
         match self {
             Self::Transactions => transactions::TASKS,
             Self::Leases => leases::TASKS,
+            Self::Timers => timers::TASKS,
+            Self::Queues => queues::TASKS,
             Self::Bulk => bulk::TASKS,
         }
     }
@@ -58,6 +67,8 @@ impl Workload {
         match self {
             Self::Transactions => transactions::work(&store, teller).await,
             Self::Leases => leases::work(&store, teller).await,
+            Self::Timers => timers::work(&store, teller).await,
+            Self::Queues => queues::work(&store, teller).await,
             Self::Bulk => bulk::work(&store, teller).await,
         }
     }
@@ -68,6 +79,8 @@ impl Workload {
         match self {
             Self::Transactions => transactions::check(store, told).await,
             Self::Leases => leases::check(store, told).await,
+            Self::Timers => timers::check(store, told).await,
+            Self::Queues => queues::check(store, told).await,
             Self::Bulk => bulk::check(store, told).await,
         }
     }
