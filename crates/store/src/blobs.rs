@@ -3,6 +3,10 @@
 //!
 //! A blob is on disk, its name too, when `put` returns. Who refers to a blob puts the blob first and the reference
 //! after; what nobody refers to is for the collector to delete.
+//!
+//! - `pieces`: reading and writing a blob without holding it in memory
+
+mod pieces;
 
 use std::fmt;
 use std::path::Path;
@@ -19,6 +23,8 @@ use sha2::{Digest, Sha256};
 use crate::engine::folder::create_folder;
 use crate::error::StoreError;
 use crate::limits::BLOB_BYTES;
+
+pub use pieces::{BlobReader, BlobWriter, PIECE_BYTES};
 
 /// Contents of at most this many bytes are hashed in place; larger ones on a thread that may block.
 const HASH_INLINE_BYTES: usize = 64 << 10;
@@ -38,6 +44,18 @@ impl BlobId {
     pub fn parse(text: &str) -> Option<Self> {
         let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         (text.len() == 64 && text.bytes().all(digit)).then(|| Self(text.to_owned()))
+    }
+
+    /// The name that stands for these 32 bytes.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(hex::encode(bytes))
+    }
+
+    /// The 32 bytes that the digits stand for.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(&self.0, &mut bytes).expect("a name is 64 hexadecimal digits");
+        bytes
     }
 
     /// The digits.

@@ -59,6 +59,14 @@ pub enum StoreError {
         /// What this version writes.
         expected: &'static str,
     },
+    /// A copy or restore into the store was begun and not finished: it isn't whole.
+    #[error(
+        "the store is not whole: a {what} into it was interrupted. Repeat the {what}, or remove the store"
+    )]
+    Unfinished {
+        /// `copy` or `restore`.
+        what: String,
+    },
     /// A limit of `limits` was passed; nothing was written.
     #[error("{what} is {size}, and the limit is {limit}")]
     TooLarge {

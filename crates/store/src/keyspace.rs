@@ -56,6 +56,8 @@ keyspace! {
     SESSIONS = "store.session";
     /// Who owns what, with the fencing token: lease's name.
     LEASES = "store.lease";
+    /// Here while a store is being copied or restored into, and not whole: no parts.
+    UNFINISHED = "store.unfinished";
     /// Payloads of timers, in the order in which they fall due: partition, due (ms since 1970), id.
     TIMERS_DUE = "timer.due";
     /// When each timer is due: partition, id.

@@ -65,8 +65,18 @@ impl Store {
         Self::open_with(Options::new(url)).await
     }
 
-    /// Opens a store.
+    /// Opens a store. One that a copy or restore has not finished is refused with [`StoreError::Unfinished`].
     pub async fn open_with(options: Options) -> Result<Self, StoreError> {
+        let store = Self::open_unfinished(options).await?;
+        if let Err(error) = crate::transfer::refuse_unfinished(&store).await {
+            store.close().await;
+            return Err(error);
+        }
+        Ok(store)
+    }
+
+    /// Opens a store that may be unfinished, for those who finish it.
+    pub(crate) async fn open_unfinished(options: Options) -> Result<Self, StoreError> {
         let (engine, blobs) = AnyEngine::open(options).await?;
         Ok(Self(Arc::new(Inner { engine, blobs, instance: uuid::Uuid::new_v4().to_string() })))
     }

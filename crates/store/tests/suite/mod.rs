@@ -63,6 +63,10 @@ impl Target {
         Self { options, keeps: true, _folder: Some(folder), _database: Some(database) }
     }
 
+    pub(crate) fn options(&self) -> Options {
+        self.options.clone()
+    }
+
     pub(crate) async fn open(&self) -> Store {
         Store::open_with(self.options.clone()).await.unwrap()
     }
