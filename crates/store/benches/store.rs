@@ -6,6 +6,7 @@
 //! ```
 //!
 //! - `measure`: the stopwatch and the machine's own limits
+//! - `primitives`: queues and timers
 //! - `large`: ten million keys, in processes of their own
 //! - `table`: what is printed
 //! - here: the figures that every engine has; each is a function of an open store
@@ -14,6 +15,8 @@
 mod large;
 #[path = "store/measure.rs"]
 mod measure;
+#[path = "store/primitives.rs"]
+mod primitives;
 #[path = "store/table.rs"]
 mod table;
 
@@ -68,6 +71,7 @@ async fn measure_embedded(folder: &Path, column: &mut Column) -> Result<(), Fail
     fill(&store, 0..KEYS, VALUE_BYTES).await?;
     measure_writers(&store, folder, column).await?;
     measure_reads(&store, column).await?;
+    primitives::measure(&store, column).await?;
     column.add("resident", "", format!("{} MiB", measure::memory_mib("VmRSS")?));
     store.close().await;
     drop(store);
