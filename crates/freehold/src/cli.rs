@@ -1,10 +1,14 @@
 //! The words of the command line.
 
+mod store;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
+
+pub use self::store::{Backup, Copy, Doctor, Restore, StoreCommand, StoreWords};
 
 /// A self-hosted serverless cloud that speaks the AWS APIs.
 #[derive(Debug, Parser)]
@@ -41,8 +45,11 @@ pub enum Command {
     Logs(Logs),
     /// List the runtimes that this host has.
     Runtimes(Runtimes),
-    /// Say what this host supports, and what to do about what it lacks.
-    Doctor,
+    /// Copy, back up or restore the store that everything is kept in.
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Say what this host supports, and what to do about what it lacks; with --store, whether the store is whole.
+    Doctor(Doctor),
 }
 
 /// Settings of the server, as they stand in one layer: the flags (and the environment), or the configuration file.

@@ -12,7 +12,7 @@ use freehold_gateway::credentials::DEVELOPMENT_KEY;
 use freehold_store::Options as StoreOptions;
 use freehold_wire::sigv4::Credentials;
 
-use crate::cli::{FunctionNetwork, FunctionTmp, Serve};
+use crate::cli::{Doctor, FunctionNetwork, FunctionTmp, Serve, StoreWords};
 
 /// Where the server listens unless it is told otherwise: the port that local AWS tooling already targets.
 const LISTEN_DEFAULT: &str = "127.0.0.1:4566";
@@ -109,6 +109,39 @@ impl Settings {
             runtime_folders: words.runtime_folders.unwrap_or_default(),
             log: words.log.unwrap_or_else(|| "info".to_owned()),
         })
+    }
+}
+
+/// Where the store is: what the commands that work on it alone need of the settings.
+#[derive(Clone, Debug)]
+pub struct StorePlace {
+    /// The data folder, where the socket of a running server is.
+    pub data: PathBuf,
+    /// The store.
+    pub store: StoreOptions,
+}
+
+impl StorePlace {
+    /// Puts the layers together, as [`Settings::load`] does.
+    pub fn load(words: StoreWords) -> Result<Self> {
+        refuse_unknown_variables(std::env::vars_os().map(|(name, _)| name))?;
+        let file = match &words.config {
+            Some(path) => read_file(path)?,
+            None => Serve::default(),
+        };
+        let data = std::path::absolute(words.data.or(file.data).unwrap_or_else(default_data_folder))?;
+        let url = words.store.or(file.store);
+        // What is configured for a database says nothing about a folder that a flag names.
+        let is_folder = url.as_ref().is_none_or(|url| !StoreOptions::new(url).needs_blobs_folder());
+        let blobs = words.blobs.or(file.blobs).filter(|_| !is_folder);
+        Ok(Self { store: store_options(url, blobs, &data)?, data })
+    }
+
+    /// The store that `doctor --store` names, or that `serve` would use where it names none.
+    pub fn of_doctor(words: Doctor) -> Result<Self> {
+        let named = words.store.filter(|url| !url.is_empty());
+        let store = named.or_else(|| std::env::var("FREEHOLD_STORE").ok());
+        Self::load(StoreWords { config: words.config, data: words.data, store, blobs: words.blobs })
     }
 }
 

@@ -1,8 +1,8 @@
 //! Builds the parts bottom up, runs them, and takes them down in reverse.
 //!
 //! ```text
-//! start: data folder, store, ledger, sandbox, executor, lambda, gateway, listener
-//! stop:  listener and connections (drained), executor (events end), sandbox, ledger (folded), store
+//! start: data folder, store, ledger, sandbox, executor, lambda, gateway, listener, control socket
+//! stop:  control socket, listener and connections (drained), executor (events end), sandbox, ledger (folded), store
 //! ```
 
 use std::fs::{OpenOptions, TryLockError};
@@ -33,6 +33,7 @@ use tokio::task::JoinHandle;
 
 use crate::cli::{FunctionNetwork, FunctionTmp};
 use crate::config::Settings;
+use crate::control::Control;
 use crate::endpoint::InnerEndpoint;
 
 /// How long requests that are under way may go on after a stop was asked for. A function's timeout may be longer: its
@@ -59,6 +60,7 @@ pub fn logs_folder(data: &Path) -> std::path::PathBuf {
 /// A running server.
 pub struct Server {
     address: SocketAddr,
+    control: Control,
     front: JoinHandle<()>,
     stop_front: watch::Sender<bool>,
     executor: Executor,
@@ -126,6 +128,7 @@ impl Server {
         })?;
         endpoint.open(gateway.clone());
 
+        let control = Control::start(data, settings.store.url.clone(), store.clone()).await?;
         let (stop_folding, folding_stops) = watch::channel(false);
         let folding = tokio::spawn({
             let ledger = ledger.clone();
@@ -142,6 +145,7 @@ impl Server {
         tracing::info!(%address, data = %settings.data.display(), store = store_url, "ready");
         Ok(Self {
             address,
+            control,
             front,
             stop_front,
             executor,
@@ -166,6 +170,7 @@ impl Server {
 
     /// Takes everything down, in reverse of start. Each part has a deadline of its own.
     pub async fn stop(self) {
+        self.control.stop().await;
         self.stop_front.send_replace(true);
         if let Err(error) = self.front.await {
             tracing::error!(%error, "the front door broke");

@@ -173,3 +173,18 @@ fn violations_text(violations: &[String]) -> String {
     let plural = if violations.len() == 1 { "" } else { "s" };
     format!("{} validation error{plural} detected: {}", violations.len(), violations.join("; "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_stopped_is_a_service_exception_that_says_what_to_do() {
+        let stopped = StoreError::Poisoned("No space left on device".into());
+        let api = ApiError::from(LambdaError::from(stopped));
+        assert_eq!((api.code, api.status), ("ServiceException", StatusCode::INTERNAL_SERVER_ERROR));
+        for text in ["No space left on device", "stopped accepting work", "restart"] {
+            assert!(api.message.contains(text), "{}", api.message);
+        }
+    }
+}

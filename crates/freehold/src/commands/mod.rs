@@ -3,18 +3,21 @@
 mod delete;
 mod deploy;
 mod doctor;
+mod doctor_store;
 mod invoke;
 mod list;
 mod logs;
 mod quickstart;
 mod runtimes;
 mod serve;
+mod store;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
 use crate::cli::{Command, CommandLine};
+use crate::config::StorePlace;
 
 /// Carries out one command line.
 pub fn run(command_line: CommandLine) -> Result<ExitCode> {
@@ -28,7 +31,11 @@ pub fn run(command_line: CommandLine) -> Result<ExitCode> {
         Command::Delete(words) => wait(delete::run(words, json)),
         Command::Logs(words) => wait(logs::run(words, json)),
         Command::Runtimes(words) => runtimes::run(words, json),
-        Command::Doctor => doctor::run(json),
+        Command::Store(words) => wait(store::run(words, json)),
+        Command::Doctor(words) if words.store.is_some() => {
+            wait(doctor_store::run(StorePlace::of_doctor(words)?, json))
+        }
+        Command::Doctor(_) => doctor::run(json),
     }
 }
 

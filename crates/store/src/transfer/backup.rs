@@ -22,9 +22,10 @@ pub async fn backup(
     refuse_unfinished(store).await?;
     let (snapshot, blobs) = snapshot_and_blobs(store).await?;
     let (mut summary, mut digest) = (Summary::default(), EntryDigest::default());
+    let mut pages = Pages::new(snapshot, KeyRange::all());
     let mut frames = FrameWriter::begin(writer).await?;
     for id in blobs.iter().map(BlobId::from_bytes) {
-        match write_blob(&mut frames, store.blobs(), &id).await? {
+        match write_blob(&mut frames, store.blobs(), &id, &mut pages).await? {
             Some(bytes) => {
                 summary.blobs += 1;
                 summary.blob_bytes += bytes;
@@ -33,7 +34,6 @@ pub async fn backup(
         }
         progress(Progress::of(Phase::Blobs, &summary, &digest));
     }
-    let mut pages = Pages::new(snapshot, KeyRange::all());
     loop {
         let page = pages.next().await?;
         if page.is_empty() {
@@ -64,7 +64,9 @@ async fn write_blob(
     frames: &mut FrameWriter<impl AsyncWrite + Unpin>,
     blobs: &Blobs,
     id: &BlobId,
+    pages: &mut Pages,
 ) -> Result<Option<u64>, TransferError> {
+    pages.hold().await?;
     let mut reader = match blobs.read(id).await {
         Err(BlobError::NotFound(id)) => {
             frames.frame(Tag::MissingBlob, &[&id.to_bytes()]).await?;
@@ -76,6 +78,7 @@ async fn write_blob(
     frames.frame(Tag::Blob, &[&id.to_bytes(), &size.to_be_bytes()]).await?;
     while let Some(piece) = reader.next().await? {
         frames.frame(Tag::Piece, &[&piece]).await?;
+        pages.hold().await?;
     }
     Ok(Some(size))
 }

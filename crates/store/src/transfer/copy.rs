@@ -41,19 +41,19 @@ async fn fill(
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Summary, TransferError> {
     let (snapshot, blobs) = snapshot_and_blobs(from).await?;
+    let mut pages = Pages::new(snapshot, KeyRange::all());
     let (mut summary, mut digest) = (Summary::default(), EntryDigest::default());
     for id in blobs.iter().map(BlobId::from_bytes) {
-        match copy_blob(from.blobs(), target.blobs(), &id).await {
+        match copy_blob(from.blobs(), target.blobs(), &id, &mut pages).await {
             Ok(bytes) => {
                 summary.blobs += 1;
                 summary.blob_bytes += bytes;
             }
-            Err(BlobError::NotFound(id)) => summary.note_missing(id),
-            Err(error) => return Err(error.into()),
+            Err(TransferError::Blob(BlobError::NotFound(id))) => summary.note_missing(id),
+            Err(error) => return Err(error),
         }
         progress(Progress::of(Phase::Blobs, &summary, &digest));
     }
-    let mut pages = Pages::new(snapshot, KeyRange::all());
     loop {
         let page = pages.next().await?;
         if page.is_empty() {
@@ -70,12 +70,14 @@ async fn fill(
 }
 
 /// Copies one blob: the writer checks its hash, then it is read back whole. Its length, in bytes.
-async fn copy_blob(from: &Blobs, to: &Blobs, id: &BlobId) -> Result<u64, BlobError> {
+async fn copy_blob(from: &Blobs, to: &Blobs, id: &BlobId, pages: &mut Pages) -> Result<u64, TransferError> {
+    pages.hold().await?;
     let (mut reader, mut writer) = (from.read(id).await?, to.write(id));
     let mut bytes = 0;
     while let Some(piece) = reader.next().await? {
         bytes += piece.len() as u64;
         writer.push(&piece).await?;
+        pages.hold().await?;
     }
     writer.finish().await?;
     let gone = |error| match error {

@@ -12,16 +12,20 @@ const PAGE_BYTES: usize = 1 << 20;
 /// Entries of a page at most: such a scan is read in place.
 const PAGE_ENTRIES: usize = SCAN_INLINE_ENTRIES;
 
+/// Calls of [`Pages::hold`] that make one read: each stands for a piece of a blob, or a whole small one.
+const CALLS_PER_READ: u32 = 64;
+
 /// Reads on from where it is.
 pub(super) struct Pages {
     snapshot: Snapshot,
     rest: Option<KeyRange>,
     limit: usize,
+    calls: u32,
 }
 
 impl Pages {
     pub(super) fn new(snapshot: Snapshot, range: KeyRange) -> Self {
-        Self { snapshot, rest: Some(range), limit: PAGE_ENTRIES }
+        Self { snapshot, rest: Some(range), limit: PAGE_ENTRIES, calls: 0 }
     }
 
     /// The next page, in order of keys; empty after the last.
@@ -43,6 +47,15 @@ impl Pages {
         // Reads in place never wait: others get their turn here.
         tokio::task::yield_now().await;
         Ok(page)
+    }
+
+    /// Keeps the snapshot while other things are done: a database ends one that is not read for ten minutes.
+    pub(super) async fn hold(&mut self) -> Result<(), StoreError> {
+        self.calls += 1;
+        if self.calls.is_multiple_of(CALLS_PER_READ) {
+            self.snapshot.get(&Key::default()).await?;
+        }
+        Ok(())
     }
 
     /// From where the next page will be read; `None` after the last.

@@ -1,6 +1,6 @@
 //! What was moved: counts and a checksum that are the same for the same content, on whatever engine or in a file.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::blobs::BlobId;
@@ -11,7 +11,7 @@ use crate::keyspace;
 const MISSING_SHOWN: usize = 100;
 
 /// What all keys and values are, in brief. Two stores with the same one hold the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// How many keys.
     pub keys: u64,
@@ -23,7 +23,7 @@ pub struct Fingerprint {
 }
 
 /// What was moved.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// The keys and values.
     #[serde(flatten)]
@@ -49,7 +49,7 @@ impl Summary {
 }
 
 /// What is being done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// Blobs are being moved.
@@ -62,7 +62,7 @@ pub enum Phase {
 }
 
 /// How far it has come: what its phase has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// What is being done.
     pub phase: Phase,

@@ -438,6 +438,14 @@ proptest! {
     }
 }
 
+#[test]
+fn every_prefix_stands_in_the_documentation() {
+    let page = include_str!("../../../../docs/store.md");
+    for prefix in keyspace::ALL {
+        assert!(page.contains(&format!("\n| `{}` |", prefix.name())), "docs/store.md lacks {prefix:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_source_must_be_there() {
     let folder = tempfile::tempdir().unwrap();
@@ -452,7 +460,8 @@ async fn a_damaged_blob_is_found() {
     let target = Target::folder();
     let store = target.open().await;
     let id = store.blobs().put(Bytes::from_static(b"whole")).await.unwrap();
-    let path = std::path::Path::new(target.options().url.strip_prefix("file:").unwrap());
+    let url = target.options().url;
+    let path = std::path::Path::new(url.strip_prefix("file:").unwrap());
     let path = path.join("blobs").join(&id.as_str()[..2]).join(id.as_str());
     std::fs::write(&path, "whale").unwrap();
     let report = transfer::check(&store, &mut quiet).await.unwrap();
