@@ -10,7 +10,7 @@
 //!
 //! - [`Queue`] (`descriptor`): makes, changes, purges and deletes queues, and enqueues; in any process's transaction
 //! - [`QueueOwner`] (`owner`): hands messages out; one per queue, held by a lease
-//!   - `core`: what it knows, as a state machine without I/O; `core_model` is its test
+//!   - `core`: what it knows, as a state machine without I/O
 //!   - `receiving`, `handling`: what consumers call
 //!   - `following`: the task behind it, which learns of messages, wakes and expires them
 //!   - `chores`: what is moved or collected in batches: dead letters, expired messages, deduplication
@@ -31,8 +31,6 @@
 
 mod chores;
 mod core;
-#[cfg(test)]
-mod core_model;
 mod descriptor;
 pub mod error;
 mod following;

@@ -1,7 +1,7 @@
 //! The one owner of a queue: hands its messages out, and keeps what it knows of them in memory.
 //!
 //! An owner holds the queue's lease. Every write of it checks the lease in its transaction; when that finds the lease lost
-//! ([`StoreError::Fenced`]), or the queue or the store gone, the owner stops for good, and every call on it answers with
+//! ([`crate::StoreError::Fenced`]), or the queue or the store gone, the owner stops for good, and every call on it answers with
 //! that error.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};

@@ -60,7 +60,8 @@ impl Bench {
     }
 
     async fn try_send(&self, message: &Message) -> Result<Enqueued, QueueError> {
-        let send = self.store.transact(|tx| async move { self.queue.enqueue(&tx, &*self.clock, message).await });
+        let send =
+            self.store.transact(|tx| async move { self.queue.enqueue(&tx, &*self.clock, message).await });
         send.await
     }
 

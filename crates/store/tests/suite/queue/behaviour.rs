@@ -84,7 +84,8 @@ async fn a_receive_that_is_dropped_loses_nothing(target: &Target) {
         let mut receive = Box::pin(owner.receive(1, None, NO_WAIT));
         let mut ended = false;
         for _ in 0..polls {
-            let polled = std::future::poll_fn(|context| std::task::Poll::Ready(receive.as_mut().poll(context)));
+            let polled =
+                std::future::poll_fn(|context| std::task::Poll::Ready(receive.as_mut().poll(context)));
             match polled.await {
                 std::task::Poll::Ready(received) => {
                     ended = true;
@@ -202,7 +203,14 @@ async fn without_its_dead_letter_queue_a_message_stays(target: &Target) {
     let max_receives = Some(MaxReceives { count: 1, dead_letter: "dead".to_owned() });
     bench.configure(&Settings { max_receives, ..Settings::default() }).await.unwrap();
     let owner = bench.owner().await;
-    bench.store.transact(|tx| { let dead = &dead; async move { dead.delete(&tx).await } }).await.unwrap();
+    bench
+        .store
+        .transact(|tx| {
+            let dead = &dead;
+            async move { dead.delete(&tx).await }
+        })
+        .await
+        .unwrap();
     bench.send_texts(&["a"]).await;
     for receives in 1..=3 {
         assert_eq!(receive_one(&owner).await.receives, receives);
@@ -253,7 +261,14 @@ async fn a_purged_queue_is_empty_and_goes_on(target: &Target) {
     bench.send_texts(&["a", "b", "c"]).await;
     until_visible(&owner, 3).await;
     let received = receive_now(&owner, 1).await;
-    bench.store.transact(|tx| { let queue = &bench.queue; async move { queue.purge(&tx).await } }).await.unwrap();
+    bench
+        .store
+        .transact(|tx| {
+            let queue = &bench.queue;
+            async move { queue.purge(&tx).await }
+        })
+        .await
+        .unwrap();
     until(&owner, |now| *now == counts(0, 0, 0)).await;
     until_keys(&bench, 0).await;
     let error = owner.acknowledge(&received[0].receipt).await.unwrap_err();
@@ -268,7 +283,14 @@ async fn a_deleted_queue_is_gone_and_a_new_one_of_its_name_is_empty(target: &Tar
     let lease = bench.lease(&session, &bench.queue).await;
     let owner = QueueOwner::open(&bench.store, &bench.shared, lease.clone(), &bench.queue).await.unwrap();
     bench.send_texts(&["a"]).await;
-    bench.store.transact(|tx| { let queue = &bench.queue; async move { queue.delete(&tx).await } }).await.unwrap();
+    bench
+        .store
+        .transact(|tx| {
+            let queue = &bench.queue;
+            async move { queue.delete(&tx).await }
+        })
+        .await
+        .unwrap();
     assert!(matches!(owner.stopped().await, QueueError::NoSuchQueue { .. }));
     let error = owner.receive(1, None, PATIENCE).await.unwrap_err();
     assert!(matches!(error, QueueError::NoSuchQueue { .. }), "{error}");
@@ -285,7 +307,14 @@ async fn what_a_deleted_queue_leaves_can_be_collected_by_anyone(target: &Target)
     bench.send_texts(&["a", "b"]).await;
     bench.send(&Message { deduplication: Some("once".to_owned()), ..Message::new("c") }).await;
     assert_eq!(bench.keys().await, 8);
-    bench.store.transact(|tx| { let queue = &bench.queue; async move { queue.delete(&tx).await } }).await.unwrap();
+    bench
+        .store
+        .transact(|tx| {
+            let queue = &bench.queue;
+            async move { queue.delete(&tx).await }
+        })
+        .await
+        .unwrap();
     assert!(collect_deleted(&bench.store).await.unwrap() > 0);
     assert_eq!(bench.keys().await, 0);
     assert_eq!(collect_deleted(&bench.store).await.unwrap(), 0);
@@ -300,7 +329,8 @@ async fn bad_input_is_a_typed_error_that_leaves_no_trace(target: &Target) {
         let (bench, queue) = (&bench, queue.clone());
         async move {
             let (queue, message) = (&queue, &message);
-            let send = bench.store.transact(|tx| async move { queue.enqueue(&tx, &*bench.clock, message).await });
+            let send =
+                bench.store.transact(|tx| async move { queue.enqueue(&tx, &*bench.clock, message).await });
             send.await.unwrap_err()
         }
     };
@@ -327,11 +357,15 @@ async fn bad_input_is_a_typed_error_that_leaves_no_trace(target: &Target) {
     let error = bench.configure(&Settings { retention_ms: 0, ..Settings::default() }).await.unwrap_err();
     assert!(matches!(error, QueueError::TooSmall { .. }), "{error}");
     let lease = bench.lease(&bench.session().await, &fifo).await;
-    let error = QueueOwner::open(&bench.store, &bench.shared, lease, &bench.queue).await.map(drop).unwrap_err();
+    let error =
+        QueueOwner::open(&bench.store, &bench.shared, lease, &bench.queue).await.map(drop).unwrap_err();
     assert!(matches!(error, QueueError::WrongLease { .. }), "{error}");
     let owner = bench.owner().await;
     assert!(matches!(owner.receive(0, None, NO_WAIT).await.unwrap_err(), QueueError::TooSmall { .. }));
-    assert!(matches!(owner.receive(1, Some(u64::MAX), NO_WAIT).await.unwrap_err(), QueueError::TooLarge { .. }));
+    assert!(matches!(
+        owner.receive(1, Some(u64::MAX), NO_WAIT).await.unwrap_err(),
+        QueueError::TooLarge { .. }
+    ));
     assert_eq!(bench.keys().await, 0);
 }
 

@@ -129,11 +129,10 @@ async fn a_dead_letter_keeps_its_group_and_lets_the_next_through(target: &Target
     bench.create(&dead, &Settings { retention_ms: 50_000, ..fifo() }).await;
     let max_receives = Some(MaxReceives { count: 1, dead_letter: "dead".to_owned() });
     let settings = Settings { max_receives, ..fifo() };
-    let configure =
-        bench.store.transact(|tx| {
-            let (queue, settings) = (&bench.queue, &settings);
-            async move { queue.configure(&tx, settings).await }
-        });
+    let configure = bench.store.transact(|tx| {
+        let (queue, settings) = (&bench.queue, &settings);
+        async move { queue.configure(&tx, settings).await }
+    });
     configure.await.unwrap();
     let (owner, dead_owner) = (bench.owner().await, bench.owner_of(&dead).await);
     let sent = bench.send(&Message::new("a1").in_group("a")).await;

@@ -104,9 +104,8 @@ async fn many_producers_and_consumers_lose_and_repeat_nothing(target: &Target) {
     let seen = run(target, false).await;
     let mut done = seen.done.lock().unwrap().remove("").unwrap();
     done.sort();
-    let mut sent: Vec<_> = (0..PRODUCERS * MESSAGES)
-        .map(|index| format!("{} {}", index / MESSAGES, index % MESSAGES))
-        .collect();
+    let mut sent: Vec<_> =
+        (0..PRODUCERS * MESSAGES).map(|index| format!("{} {}", index / MESSAGES, index % MESSAGES)).collect();
     sent.sort();
     assert_eq!(done, sent);
 }
@@ -119,8 +118,11 @@ async fn many_producers_and_consumers_keep_every_group_s_order(target: &Target) 
         assert_eq!(texts.len(), 2 * MESSAGES, "{group}");
         for producer in 0..PRODUCERS {
             let start = format!("{producer} ");
-            let own: Vec<usize> =
-                texts.iter().filter_map(|text| text.strip_prefix(&start)).map(|text| text.parse().unwrap()).collect();
+            let own: Vec<usize> = texts
+                .iter()
+                .filter_map(|text| text.strip_prefix(&start))
+                .map(|text| text.parse().unwrap())
+                .collect();
             assert!(own.is_empty() || own == (0..MESSAGES).collect::<Vec<_>>(), "{group}: {own:?}");
         }
     }

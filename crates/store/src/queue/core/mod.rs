@@ -9,21 +9,24 @@
 //!              └─ beyond the window: read when there is room         removed: acknowledged, moved, expired
 //! ```
 //!
-//! **The window.** Memory is bounded, a queue isn't. `resume` is the first message that was refused for want of room:
-//! whatever lies at or after it is read later, in order. A standard queue's window is its oldest ready messages and those
-//! delayed ones that are due first (`delayed_beyond` remembers the others). A FIFO queue's window is the beginning of each
-//! group: one that has `more` is read on from its last loaded message, so a long group doesn't keep the others out.
-//!
-//! All that is before `resume` is loaded or of such a group, which is what keeps a group's order.
+//! - this file: what is known, what time and the owner's own writes do to it, and what is picked
+//! - `window`: which part of the queue is known
+//! - `places`: the index of each state
 //!
 //! **Order of news.** What was written is told after the commit, and two such tellings may arrive in the wrong order: a
 //! record's version decides. While something is being read, removals are remembered, so that what was read before a
 //! removal doesn't bring the message back. One task alone reads ([`Core::learn`] and [`Core::filled`]), so that each of
 //! its reads sees what it has been told of before.
 
+mod places;
+#[cfg(test)]
+mod tests;
+mod window;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+pub(super) use self::window::Fill;
 use super::limits;
 use super::records::{MessageKey, MessageRecord};
 
@@ -124,15 +127,6 @@ pub(super) struct Wanted {
 /// Why nothing was picked, other than that there is nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OverLimit;
-
-/// What to read next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fill {
-    /// From this message on.
-    pub(super) from: MessageKey,
-    /// Only this group.
-    pub(super) group: Option<Arc<str>>,
-}
 
 /// The state machine.
 #[derive(Debug)]
@@ -278,12 +272,6 @@ impl Core {
         self.signals.work = true;
     }
 
-    fn resume_at(&mut self, key: MessageKey) {
-        let earlier = |than: Option<MessageKey>| Some(than.map_or(key.clone(), |than| than.min(key.clone())));
-        self.resume = earlier(self.resume.take());
-        self.put_back = earlier(self.put_back.take());
-    }
-
     /// Expired messages, up to `limit`, for the shell to delete.
     pub(super) fn take_expired(&mut self, limit: usize) -> Vec<MessageKey> {
         std::iter::from_fn(|| self.expired.pop_first()).take(limit).collect()
@@ -363,330 +351,6 @@ impl Core {
             removed.insert(key.clone());
         }
         self.take(key);
-    }
-
-    /// A message that nobody knew was found to be there, by word of the store.
-    pub(super) fn learn(&mut self, now_ms: u64, key: &MessageKey, record: MessageRecord) {
-        if self.knows(key) || self.removed.as_ref().is_some_and(|removed| removed.contains(key)) {
-            return;
-        }
-        if self.resume.as_ref().is_some_and(|resume| key >= resume) {
-            self.beyond += 1;
-            return;
-        }
-        if self.offer(now_ms, key, record) {
-            return;
-        }
-        self.beyond += 1;
-        self.resume_at(key.clone());
-    }
-
-    /// Everything may have changed: all is to be read again, as far as it isn't known.
-    pub(super) fn read_again(&mut self) {
-        self.resume_at(MessageKey::first());
-        self.forced = true;
-    }
-
-    /// What is to be read, if there is room for it.
-    pub(super) fn wants(&self) -> Option<Fill> {
-        let room = if self.fifo {
-            self.limits.loaded.saturating_sub(self.entries.len())
-        } else {
-            self.limits.ready.saturating_sub(self.counts.visible)
-        };
-        // What has expired must be deleted first, or it would be found again and again.
-        if room == 0 || self.expired.len() >= self.limits.expired {
-            return None;
-        }
-        if let Some(group) = self.hungry.first() {
-            let last = self.groups.get(group).and_then(|group| group.members.last());
-            let start = MessageKey { group: group.clone(), order: 0, tie: 0 };
-            return Some(Fill { from: last.cloned().unwrap_or(start), group: Some(group.clone()) });
-        }
-        let from = self.resume.clone().filter(|_| self.forced || room >= self.limits.page)?;
-        Some(Fill { from, group: None })
-    }
-
-    /// Something is about to be read: what is removed from now on is remembered until [`Core::end_reading`].
-    pub(super) fn begin_reading(&mut self) {
-        self.removed = Some(HashSet::new());
-        self.put_back = None;
-    }
-
-    /// What was read has been told.
-    pub(super) fn end_reading(&mut self) {
-        self.removed = None;
-    }
-
-    /// What was read, and whether there is nothing after it.
-    pub(super) fn filled(
-        &mut self,
-        now_ms: u64,
-        fill: &Fill,
-        page: Vec<(MessageKey, MessageRecord)>,
-        end: bool,
-    ) {
-        if let Some(name) = &fill.group {
-            self.hungry.remove(name);
-            if let Some(group) = self.groups.get_mut(name) {
-                group.more = false;
-            }
-        }
-        let last = page.last().map(|(key, _)| key.clone());
-        let mut refused = None;
-        for (key, record) in page {
-            let gone = self.removed.as_ref().is_some_and(|removed| removed.contains(&key));
-            if gone || self.knows(&key) {
-                continue;
-            }
-            if !self.offer(now_ms, &key, record) {
-                refused = Some(key);
-                break;
-            }
-            self.beyond = self.beyond.saturating_sub(1);
-        }
-        match &fill.group {
-            Some(name) if refused.is_some() || !end => self.mark_more(name),
-            Some(name) => self.tidy(name),
-            None => self.resume_after(refused, last, end),
-        }
-        if let Some(key) = self.put_back.take() {
-            self.resume_at(key);
-        }
-        if self.is_whole() {
-            self.beyond = 0;
-        }
-    }
-
-    fn resume_after(&mut self, refused: Option<MessageKey>, last: Option<MessageKey>, end: bool) {
-        self.forced &= refused.is_none() && !end;
-        self.resume = match (refused, last) {
-            (Some(key), _) => Some(key),
-            (None, _) if end => None,
-            (None, Some(last)) if self.groups.get(&last.group).is_some_and(|group| group.more) => {
-                Some(MessageKey::last_of(last.group))
-            }
-            (None, last) => last,
-        };
-    }
-
-    /// How many messages there are in all, as counted.
-    pub(super) fn counted(&mut self, total: usize) {
-        let delayed_beyond = self.delayed_beyond.as_ref().map_or(0, |(_, _, count)| *count);
-        self.beyond = total.saturating_sub(self.entries.len() + self.expired.len() + delayed_beyond);
-    }
-
-    /// Whether every message is loaded.
-    pub(super) fn is_whole(&self) -> bool {
-        self.resume.is_none()
-            && self.delayed_beyond.is_none()
-            && self.groups.values().all(|group| !group.more)
-    }
-
-    /// Takes a message in; `false` if there is no room for it.
-    fn offer(&mut self, now_ms: u64, key: &MessageKey, record: MessageRecord) -> bool {
-        if record.kept_since_ms.saturating_add(self.retention_ms) <= now_ms {
-            self.expire(key.clone());
-            return true;
-        }
-        let state = state_of(&record, now_ms);
-        if self.fifo {
-            let group = self.groups.get(&key.group);
-            if group.is_some_and(|group| group.more) {
-                self.beyond += 1;
-                return true;
-            }
-            if group.is_some_and(|group| group.members.len() >= self.limits.group) {
-                self.beyond += 1;
-                self.mark_more(&key.group.clone());
-                return true;
-            }
-            if self.entries.len() >= self.limits.loaded {
-                return false;
-            }
-        } else if state == State::Ready && self.counts.visible >= self.limits.ready {
-            return false;
-        } else if state == State::Delayed && !self.make_room_for_delayed(key, &record) {
-            return true;
-        }
-        self.ages.insert((record.kept_since_ms, key.clone()));
-        self.entries.insert(key.clone(), Entry { record, state });
-        if self.fifo {
-            self.groups.entry(key.group.clone()).or_default().members.insert(key.clone());
-        }
-        self.join(key, state);
-        true
-    }
-
-    /// Keeps the delayed messages that are due first; `false` if this isn't one of them.
-    fn make_room_for_delayed(&mut self, key: &MessageKey, record: &MessageRecord) -> bool {
-        if self.counts.delayed < self.limits.delayed {
-            return true;
-        }
-        let last = self.delayed.last().cloned();
-        match last.filter(|(at, _)| *at > record.visible_at_ms) {
-            Some((at, evicted)) => {
-                self.take(&evicted);
-                self.note_delayed_beyond(at, evicted);
-                true
-            }
-            None => {
-                self.note_delayed_beyond(record.visible_at_ms, key.clone());
-                false
-            }
-        }
-    }
-
-    fn note_delayed_beyond(&mut self, at_ms: u64, key: MessageKey) {
-        self.delayed_beyond = Some(match self.delayed_beyond.take() {
-            None => (at_ms, key, 1),
-            Some((first, lowest, count)) => (first.min(at_ms), lowest.min(key), count + 1),
-        });
-    }
-
-    fn mark_more(&mut self, name: &Arc<str>) {
-        let group = self.groups.entry(name.clone()).or_default();
-        group.more = true;
-        if group.members.len() <= self.limits.group / 2 {
-            self.hungry.insert(name.clone());
-        }
-    }
-
-    /// Forgets a message.
-    fn take(&mut self, key: &MessageKey) {
-        if !self.entries.contains_key(key) {
-            return;
-        }
-        self.leave(key);
-        self.drop_entry(key);
-    }
-
-    /// Forgets a message that is in no index of its state any more.
-    fn drop_entry(&mut self, key: &MessageKey) {
-        let Some(entry) = self.entries.remove(key) else { return };
-        self.ages.remove(&(entry.record.kept_since_ms, key.clone()));
-        if self.fifo {
-            if let Some(group) = self.groups.get_mut(&key.group) {
-                group.members.remove(key);
-                if group.more && group.members.len() <= self.limits.group / 2 {
-                    self.hungry.insert(key.group.clone());
-                }
-            }
-            self.list(&key.group);
-            self.tidy(&key.group);
-        }
-    }
-
-    fn tidy(&mut self, name: &Arc<str>) {
-        if self.groups.get(name).is_some_and(|group| group.members.is_empty() && !group.more) {
-            self.groups.remove(name);
-        }
-    }
-
-    fn enter(&mut self, key: &MessageKey, state: State) {
-        self.leave(key);
-        self.join(key, state);
-    }
-
-    fn enter_if_room(&mut self, key: &MessageKey, state: State) {
-        self.leave(key);
-        self.join_if_room(key, state);
-    }
-
-    /// As `join`; but what comes back to a window of a standard queue that is full is forgotten, and read later.
-    fn join_if_room(&mut self, key: &MessageKey, state: State) {
-        let Some(entry) = self.entries.get(key) else { return };
-        let record = entry.record.clone();
-        if self.fifo {
-            self.join(key, state);
-        } else if state == State::Ready && self.counts.visible >= self.limits.ready {
-            self.drop_entry(key);
-            self.beyond += 1;
-            self.resume_at(key.clone());
-        } else if state == State::Delayed && !self.make_room_for_delayed(key, &record) {
-            self.drop_entry(key);
-        } else {
-            self.join(key, state);
-        }
-    }
-
-    /// Takes an entry out of the index of its state.
-    fn leave(&mut self, key: &MessageKey) {
-        let Some(entry) = self.entries.get(key) else { return };
-        let (at, state) = (entry.record.visible_at_ms, entry.state);
-        match state {
-            State::Ready => self.counts.visible -= 1,
-            State::Delayed => {
-                self.counts.delayed -= 1;
-                self.delayed.remove(&(at, key.clone()));
-            }
-            State::InFlight | State::Transit => {
-                if self.counts.in_flight == self.limits.in_flight {
-                    self.signals.available += 1;
-                }
-                self.counts.in_flight -= 1;
-                self.in_flight.remove(&(at, key.clone()));
-            }
-        }
-        if self.fifo {
-            if matches!(state, State::InFlight | State::Transit)
-                && let Some(group) = self.groups.get_mut(&key.group)
-            {
-                group.out -= 1;
-            }
-        } else if state == State::Ready {
-            self.available.remove(&(at, key.clone()));
-        }
-    }
-
-    /// Puts an entry into the index of its new state.
-    fn join(&mut self, key: &MessageKey, state: State) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
-        entry.state = state;
-        let at = entry.record.visible_at_ms;
-        match state {
-            State::Ready => self.counts.visible += 1,
-            State::Delayed => {
-                self.counts.delayed += 1;
-                self.delayed.insert((at, key.clone()));
-            }
-            State::InFlight => {
-                self.counts.in_flight += 1;
-                self.in_flight.insert((at, key.clone()));
-            }
-            State::Transit => self.counts.in_flight += 1,
-        }
-        if self.fifo {
-            if matches!(state, State::InFlight | State::Transit)
-                && let Some(group) = self.groups.get_mut(&key.group)
-            {
-                group.out += 1;
-            }
-            self.list(&key.group);
-        } else if state == State::Ready {
-            self.available.insert((at, key.clone()));
-            self.signals.available += 1;
-        }
-    }
-
-    /// Lists a FIFO group as available if nothing of it is out and its first message is ready.
-    fn list(&mut self, name: &str) {
-        let Some(group) = self.groups.get_mut(name) else { return };
-        let head = group.members.first().filter(|_| group.out == 0);
-        let listed = head.and_then(|key| {
-            let entry = self.entries.get(key)?;
-            (entry.state == State::Ready).then(|| (entry.record.visible_at_ms, key.clone()))
-        });
-        if group.listed == listed {
-            return;
-        }
-        if let Some(old) = std::mem::replace(&mut group.listed, listed.clone()) {
-            self.available.remove(&old);
-        }
-        if let Some(new) = listed {
-            self.available.insert(new);
-            self.signals.available += 1;
-        }
     }
 }
 
