@@ -7,14 +7,19 @@
 //!
 //! - `measure`: the stopwatch and the machine's own limits
 //! - `primitives`: queues and timers
+//! - `postgres`: the engine on PostgreSQL, beside the server's own benchmark
 //! - `large`: ten million keys, in processes of their own
 //! - `table`: what is printed
 //! - here: the figures that every engine has; each is a function of an open store
 
+#[path = "../tests/cluster/mod.rs"]
+mod cluster;
 #[path = "store/large.rs"]
 mod large;
 #[path = "store/measure.rs"]
 mod measure;
+#[path = "store/postgres.rs"]
+mod postgres;
 #[path = "store/primitives.rs"]
 mod primitives;
 #[path = "store/table.rs"]
@@ -61,7 +66,9 @@ fn main() -> Result<(), Failure> {
     if !quick {
         large::measure(folder.path(), &mut embedded)?;
     }
-    table::print(&[embedded]);
+    let mut database = Column::new("PostgreSQL");
+    runtime.block_on(postgres::measure(folder.path(), &mut database))?;
+    table::print(&[embedded, database]);
     Ok(())
 }
 

@@ -8,6 +8,7 @@
 //! The pipe ends with the test process, also when that is killed. PostgreSQL refuses to run as root, so root runs it as
 //! Debian's user `postgres`.
 #![allow(dead_code, reason = "each test file uses what it needs")]
+#![allow(clippy::unwrap_used, reason = "a server that cannot be had ends the run")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -195,7 +196,7 @@ impl Drop for Database {
 }
 
 /// The newest version's programs.
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten();
     let numbered = versions.filter_map(|version| {
         let number: u32 = version.file_name().to_str()?.parse().ok()?;
