@@ -182,6 +182,18 @@ impl Database {
         &self.cluster.folder
     }
 
+    /// Transactions per second that PostgreSQL's own benchmark reaches in it.
+    pub(crate) fn pgbench(&self, script: &str, arguments: &[&str]) -> String {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), script).unwrap();
+        let mut pgbench = Command::new(self.cluster.programs.join("pgbench"));
+        pgbench.args(["-n", "-U", "postgres", "-h"]).arg(&self.cluster.folder).args(arguments);
+        let output = pgbench.arg("-f").arg(file.path()).arg(&self.name).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let rate = text.lines().find_map(|line| line.strip_prefix("tps = ")).expect(&text);
+        rate.split_whitespace().next().unwrap_or_default().to_owned()
+    }
+
     /// Runs SQL in it.
     pub(crate) fn sql(&self, text: &str) -> String {
         self.cluster.sql(&self.name, text)
