@@ -33,9 +33,9 @@ cluster_name = 'freehold-test'
 ";
 /// `"$@"` from the second argument on is `pg_ctl` for the cluster in the folder that the first names. Each line on stdin
 /// starts the server or stops it as a crash would; the end of stdin ends everything. An interrupt from the terminal is
-/// for the tests: their end is then this one's.
+/// for the tests: their end is then this one's. Nor must an answer that nobody reads end it.
 const KEEPER: &str = r#"
-trap '' INT HUP TERM
+trap '' INT HUP TERM PIPE
 folder=$1; shift
 while read -r word; do
     case $word in

@@ -252,6 +252,8 @@ impl Committer {
                 }
                 uncertain.push(batch);
                 drop(uncertain);
+                // The listener may have heard of it already and taken it for one that watchers were told of.
+                self.shared.hub.reset();
                 group.answer(&Err(StoreError::OutcomeUnknown { reason: lost.to_string().into() }));
             }
         }
