@@ -82,6 +82,12 @@ impl Cluster {
             check(Command::new("chown").arg(USER).arg(&folder));
         }
         let data = folder.join("data");
+        let server = as_user(&programs.join("pg_ctl"));
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", KEEPER, "keeper"]).arg(&folder).arg(server.get_program()).args(server.get_args());
+        keeper.arg("-D").arg(&data).current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = keeper.spawn().unwrap();
+        let answers = BufReader::new(child.stdout.take().unwrap());
         let initdb = programs.join("initdb");
         let options = ["--no-sync", "--no-locale", "--encoding=UTF8", "--auth=trust", "--username=postgres"];
         check(as_user(&initdb).args(options).arg("-D").arg(&data).current_dir("/"));
@@ -89,12 +95,6 @@ impl Cluster {
         settings.push_str(SETTINGS);
         settings.push_str(&format!("unix_socket_directories = '{}'\n", folder.display()));
         fs::write(data.join("postgresql.conf"), settings).unwrap();
-        let server = as_user(&programs.join("pg_ctl"));
-        let mut keeper = Command::new("sh");
-        keeper.args(["-c", KEEPER, "keeper"]).arg(&folder).arg(server.get_program()).args(server.get_args());
-        keeper.arg("-D").arg(&data).current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = keeper.spawn().unwrap();
-        let answers = BufReader::new(child.stdout.take().unwrap());
         let cluster = Self {
             folder,
             programs,
