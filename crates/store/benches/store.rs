@@ -79,7 +79,6 @@ async fn measure_embedded(folder: &Path, column: &mut Column) -> Result<(), Fail
     measure_writers(&store, folder, column).await?;
     measure_reads(&store, column).await?;
     primitives::measure(&store, column).await?;
-    column.add("resident", "", format!("{} MiB", measure::memory_mib("VmRSS")?));
     store.close().await;
     drop(store);
     let started = Instant::now();

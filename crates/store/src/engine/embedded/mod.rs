@@ -37,7 +37,7 @@ use crate::key::{Direction, Key, KeyRange};
 use crate::transaction::Writes;
 
 /// Memtables that wait to be written to a table before the next batch waits for them. Fjall itself waits at four.
-const WAITING_MEMTABLES: usize = 3;
+const WAITING_MEMTABLES: usize = 2;
 /// Tables that wait to be merged before the next batch waits for them. Fjall itself waits at thirty.
 const WAITING_TABLES: usize = 24;
 /// How often a batch that waits looks again: a fraction of what writing a table takes.

@@ -22,11 +22,14 @@ use crate::error::StoreError;
 
 /// Memory for blocks read from disk, in bytes.
 const CACHE_BYTES: u64 = 64 << 20;
-/// Size at which the memtable is written to a table, in bytes. At most four are in memory, and what isn't in a table is
-/// what an open after a kill must replay.
-const MEMTABLE_BYTES: u64 = 16 << 20;
+/// Size at which the memtable is written to a table, in bytes. At most three are in memory, and what isn't in a table is
+/// what an open after a kill must replay; smaller ones mean more merging, which takes the disk from the journal.
+const MEMTABLE_BYTES: u64 = 48 << 20;
 /// What the journals take of the disk before memtables are flushed early, in bytes. Fjall begins a new one at 64 MB.
 const JOURNALS_BYTES: u64 = 192 << 20;
+/// Threads that flush and merge. One of them leaves merging to the others and asks in a busy loop whether they have
+/// begun with what is waiting: with only two threads, as fjall has on two cores, that took a core for seconds.
+const WORKERS: usize = 4;
 /// Slots of a data block's hash index for each of its keys: a point read goes straight to its key.
 const HASH_RATIO: f32 = 0.75;
 /// The one keyspace (fjall's word for a tree) that holds everything; prefixes part it.
@@ -72,7 +75,11 @@ fn create(engine: &Path) -> Result<(), StoreError> {
 }
 
 fn open_database(path: &Path) -> Result<Database, fjall::Error> {
-    Database::builder(path).cache_size(CACHE_BYTES).max_journaling_size(JOURNALS_BYTES).open()
+    Database::builder(path)
+        .cache_size(CACHE_BYTES)
+        .max_journaling_size(JOURNALS_BYTES)
+        .worker_threads(WORKERS)
+        .open()
 }
 
 /// What a tree is made with; kept in its files, so that a change is for new stores alone.

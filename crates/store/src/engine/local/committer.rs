@@ -1,5 +1,8 @@
 //! The one thread that writes. It takes every commit that waits, validates them one after the other, writes those that
 //! hold as one batch under one sync, and answers them all: while it syncs, the next group gathers by itself.
+//!
+//! A group is answered by a task of the runtime. To wake a task from a thread outside costs two system calls; to hand the
+//! group over and have them woken from within costs that once for all of them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -26,7 +29,39 @@ pub(super) struct Request {
     pub(super) since: u64,
     pub(super) reads: ReadSet,
     pub(super) writes: Writes,
-    pub(super) answer: oneshot::Sender<Result<(), StoreError>>,
+    pub(super) answer: Answer,
+}
+
+/// Where a commit waits for what became of it.
+type Answer = oneshot::Sender<Result<(), StoreError>>;
+
+/// Commits of which the same became.
+struct Answered {
+    answers: Vec<Answer>,
+    result: Result<(), StoreError>,
+}
+
+impl Answered {
+    fn tell(self) {
+        for answer in self.answers {
+            // An answer that nobody waits for any more is no error.
+            let _ = answer.send(self.result.clone());
+        }
+    }
+}
+
+/// Starts the task that answers. It ends when the committer has, and all are answered. Without a runtime there is none,
+/// and the committer answers by itself.
+fn start_answering() -> Option<mpsc::UnboundedSender<Answered>> {
+    let runtime = tokio::runtime::Handle::try_current().ok()?;
+    // Holds no more than the commits that wait for their answers.
+    let (answered, mut groups) = mpsc::unbounded_channel::<Answered>();
+    runtime.spawn(async move {
+        while let Some(group) = groups.recv().await {
+            group.tell();
+        }
+    });
+    Some(answered)
 }
 
 /// Starts the thread. It ends when the queue's senders are gone.
@@ -35,9 +70,11 @@ pub(super) fn start<B: Backend>(
     shared: Arc<Shared<B>>,
     mut requests: mpsc::Receiver<Request>,
 ) -> Result<JoinHandle<()>, StoreError> {
+    let answering = start_answering();
     let run = move || {
         let mut committer = Committer {
             backend,
+            answering,
             shared: shared.clone(),
             recent: RecentCommits::new(RECENT_KEYS),
             sequence: 0,
@@ -61,6 +98,7 @@ pub(super) fn start<B: Backend>(
 
 struct Committer<B: Backend> {
     backend: B,
+    answering: Option<mpsc::UnboundedSender<Answered>>,
     shared: Arc<Shared<B>>,
     recent: RecentCommits,
     /// The last commit, published or in the group that is being made.
@@ -75,7 +113,7 @@ struct Committer<B: Backend> {
 struct Group {
     writes: Writes,
     bytes: usize,
-    answers: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    answers: Vec<Answer>,
 }
 
 impl<B: Backend> Committer<B> {
@@ -132,8 +170,18 @@ impl<B: Backend> Committer<B> {
             self.shared.published.store(self.sequence, Ordering::Release);
             self.shared.hub.publish(keys.iter());
         }
-        for answer in group.answers {
-            let _ = answer.send(result.clone());
+        self.answer(Answered { answers: group.answers, result });
+    }
+
+    fn answer(&self, answered: Answered) {
+        match &self.answering {
+            // A lone one is woken as cheaply from here. What can't be handed over comes back: the runtime has ended.
+            Some(answering) if answered.answers.len() > 1 => {
+                if let Err(back) = answering.send(answered) {
+                    back.0.tell();
+                }
+            }
+            _ => answered.tell(),
         }
     }
 }
