@@ -6,7 +6,7 @@
 //!                                                             └─ kill -9, or the disk is cut off; check; again
 //! ```
 //!
-//! - `workload`: what is written and how it is checked: `transactions`, `leases`, `timers`, `queues`, `bulk`
+//! - `workload`: what is written and how it is checked: `transactions`, `leases`, `timers`, `queues`, `logs`, `bulk`
 //! - `disk`: a disk that loses power
 //! - `round`: one kill
 //! - here: the rounds, their seeds, and the summary
@@ -21,6 +21,8 @@ mod bulk;
 mod disk;
 #[path = "crash/leases.rs"]
 mod leases;
+#[path = "crash/logs.rs"]
+mod logs;
 #[path = "crash/queues.rs"]
 mod queues;
 #[path = "crash/round.rs"]

@@ -1,9 +1,7 @@
 //! The engine on PostgreSQL, on a private server with its durable settings, beside what the server's own benchmark reaches
 //! on it: `pgbench` with 16 connections, one upsert of one key a transaction.
 
-use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use freehold_store::{Options, Store};
 
@@ -21,7 +19,7 @@ pub(crate) async fn measure(folder: &Path, column: &mut Column) -> Result<(), Fa
     let store = Store::open_with(options).await?;
     fill(&store, 0..KEYS, VALUE_BYTES).await?;
     for (count, goal) in [(1, ""), (64, GOAL)] {
-        let peer = pgbench(folder, &database)?;
+        let peer = pgbench(&database)?;
         column.add(
             &format!("pgbench -c 16 -j 2, before {count} writers"),
             "",
@@ -40,27 +38,18 @@ pub(crate) async fn measure(folder: &Path, column: &mut Column) -> Result<(), Fa
 }
 
 /// Transactions per second of the server's own benchmark, on a table like the store's own, as full as it is.
-fn pgbench(folder: &Path, database: &Database) -> Result<f64, Failure> {
+fn pgbench(database: &Database) -> Result<f64, Failure> {
+    let value = format!("convert_to(repeat(md5(number::text), {VALUE_BYTES} / 32), 'UTF8')");
     database.sql(&format!(
         "CREATE TABLE IF NOT EXISTS peer (key bytea PRIMARY KEY, value bytea NOT NULL);
-         INSERT INTO peer SELECT int8send(number), convert_to(repeat(md5(number::text), {VALUE_BYTES} / 32), 'UTF8')
-             FROM generate_series(1, {KEYS}) AS number ON CONFLICT DO NOTHING"
+         INSERT INTO peer SELECT int8send(number), {value} FROM generate_series(1, {KEYS}) AS number
+         ON CONFLICT DO NOTHING"
     ));
-    let script = folder.join("upsert.sql");
-    fs::write(
-        &script,
-        format!(
-            "\\set number random(1, 2 * {KEYS})
-             INSERT INTO peer VALUES (int8send(:number), convert_to(repeat(md5(:number::text), {VALUE_BYTES} / 32), 'UTF8'))
-             ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value;\n"
-        ),
-    )?;
-    let output = Command::new(cluster::programs().join("pgbench"))
-        .args(["-n", "-c", "16", "-j", "2", "-T", &RUN.as_secs().to_string(), "-f"])
-        .arg(&script)
-        .arg(database.url())
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let rate = text.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
-    rate.ok_or_else(|| format!("pgbench: {text}{}", String::from_utf8_lossy(&output.stderr)).into())
+    let value = value.replace("number::text", ":number::text");
+    let script = format!(
+        "\\set number random(1, 2 * {KEYS})
+         INSERT INTO peer VALUES (int8send(:number), {value}) ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value;"
+    );
+    let seconds = RUN.as_secs().to_string();
+    Ok(database.pgbench(&script, &["-c", "16", "-j", "2", "-T", &seconds]).parse()?)
 }

@@ -208,7 +208,7 @@ impl Drop for Database {
 }
 
 /// The newest version's programs.
-pub(crate) fn programs() -> PathBuf {
+fn programs() -> PathBuf {
     let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten();
     let numbered = versions.filter_map(|version| {
         let number: u32 = version.file_name().to_str()?.parse().ok()?;

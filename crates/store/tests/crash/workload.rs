@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use freehold_store::{Direction, Key, KeyRange, Read, Store, StoreError, Transaction};
 
-use crate::{bulk, leases, queues, timers, transactions};
+use crate::{bulk, leases, logs, queues, timers, transactions};
 
 /// The number of a task's last acknowledged step; numbers of a task only grow.
 pub(crate) type Acknowledged = BTreeMap<(Workload, u64), u64>;
@@ -26,6 +26,8 @@ pub(crate) enum Workload {
     Timers,
     /// Messages sent and handled.
     Queues,
+    /// Records appended, given positions and followed.
+    Logs,
     /// Values so large that memtables and journals fill.
     Bulk,
 }
@@ -38,8 +40,8 @@ pub(crate) struct Teller {
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Transactions, Self::Leases, Self::Timers, Self::Queues, Self::Bulk];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Transactions, Self::Leases, Self::Timers, Self::Queues, Self::Logs, Self::Bulk];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -47,6 +49,7 @@ impl Workload {
             Self::Leases => "leases",
             Self::Timers => "timers",
             Self::Queues => "queues",
+            Self::Logs => "logs",
             Self::Bulk => "bulk",
         }
     }
@@ -57,6 +60,7 @@ impl Workload {
             Self::Leases => leases::TASKS,
             Self::Timers => timers::TASKS,
             Self::Queues => queues::TASKS,
+            Self::Logs => logs::TASKS,
             Self::Bulk => bulk::TASKS,
         }
     }
@@ -69,6 +73,7 @@ impl Workload {
             Self::Leases => leases::work(&store, teller).await,
             Self::Timers => timers::work(&store, teller).await,
             Self::Queues => queues::work(&store, teller).await,
+            Self::Logs => logs::work(&store, teller).await,
             Self::Bulk => bulk::work(&store, teller).await,
         }
     }
@@ -81,6 +86,7 @@ impl Workload {
             Self::Leases => leases::check(store, told).await,
             Self::Timers => timers::check(store, told).await,
             Self::Queues => queues::check(store, told).await,
+            Self::Logs => logs::check(store, told).await,
             Self::Bulk => bulk::check(store, told).await,
         }
     }

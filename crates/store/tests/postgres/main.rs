@@ -4,7 +4,6 @@
 //! - `shared`: two stores on one database, as two processes are
 //! - `lost`: connections and servers that go away
 //! - `bounds`: what is large, what is refused, what must not be shown
-//! - `speed`: a measurement, ignored
 //! - `proxy`: a socket between a store and the server, that loses answers when told to
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,7 +13,6 @@ mod cluster;
 mod lost;
 mod proxy;
 mod shared;
-mod speed;
 
 use freehold_store::{Key, KeyRange, Options, Part, Read, Store, StoreError, Transaction, keyspace};
 
