@@ -65,7 +65,7 @@ impl Store {
         Self::open_with(Options::new(url)).await
     }
 
-    /// Opens a store. One that a copy or restore has not finished is refused with [`StoreError::Unfinished`].
+    /// Opens a store, on a tokio runtime that is to outlive its use: tasks of the store run there. One that a copy or restore has not finished is refused with [`StoreError::Unfinished`].
     pub async fn open_with(options: Options) -> Result<Self, StoreError> {
         let store = Self::open_unfinished(options).await?;
         if let Err(error) = crate::transfer::refuse_unfinished(&store).await {

@@ -144,11 +144,12 @@ fn explained(error: TransferError) -> anyhow::Error {
 }
 
 fn text_of(summary: &Summary) -> String {
+    let counted = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     format!(
-        "{} keys ({}) and {} blobs ({})",
-        summary.entries.keys,
+        "{} ({}) and {} ({})",
+        counted(summary.entries.keys, "key"),
         size(summary.entries.bytes),
-        summary.blobs,
+        counted(summary.blobs, "blob"),
         size(summary.blob_bytes)
     )
 }

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! - `recent`: which keys were written lately, and so who conflicts
-//! - `committer`: the thread
+//! - `committer`: the thread, and the task by which a group's commits are told
 //!
 //! Each commit has a sequence number. A view remembers the number that was published when it was made, read *before* its
 //! snapshot was taken: the snapshot may be newer than the number says, never older, so a race costs at most a needless

@@ -76,7 +76,23 @@ async fn until_queued(engine: &LocalEngine<Scripted>, count: usize) {
 
 #[tokio::test]
 async fn what_waits_for_a_sync_shares_the_next_one() {
-    let (engine, outcome, begins) = scripted();
+    shares_a_sync(scripted()).await;
+}
+
+#[test]
+fn groups_are_answered_also_without_the_runtime_that_opened_the_store() {
+    let runtime = || tokio::runtime::Runtime::new().unwrap();
+    let ended = runtime().block_on(async { scripted() });
+    runtime().block_on(shares_a_sync(ended));
+    runtime().block_on(shares_a_sync(scripted_outside()));
+}
+
+/// Started where there is no runtime.
+fn scripted_outside() -> Script {
+    std::thread::spawn(scripted).join().unwrap()
+}
+
+async fn shares_a_sync((engine, outcome, begins): Script) {
     let mut tasks = JoinSet::new();
     write(&engine, &mut tasks, 0);
     let first = tokio::task::spawn_blocking(move || (begins.recv().unwrap(), begins));
