@@ -20,7 +20,6 @@ use std::time::Duration;
 use freehold_sandbox::spec::{Network, Spec};
 use freehold_sandbox::{NamespaceSandbox, Options};
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::signal::{Signal, kill};
 
 use crate::harness::{Host, Running, python, until};
 use crate::orphans::{Server, processes, recorded};
@@ -433,8 +432,7 @@ async fn a_kill_of_all_is_undone_by_any_next_start() {
     let Some(_nets) = Nets::make() else { return };
     let mut server = Server::with_network("34641", "internet");
     let cgroups = recorded(&server.state());
-    kill(server.helper(), Signal::SIGKILL).unwrap();
-    server.kill();
+    server.kill_both();
     until("the processes are gone", || processes("34641").is_empty()).await;
     until("the links are gone", || traces().0 == 0).await;
     assert_eq!(traces(), (0, 1, "1".to_owned()));

@@ -88,7 +88,7 @@ impl Server {
     }
 
     /// Kills the helper and the server, which must not have the time to start another.
-    fn kill_both(&mut self) {
+    pub(crate) fn kill_both(&mut self) {
         let helper = self.helper();
         kill(Pid::from_raw(self.process.id() as i32), Signal::SIGSTOP).unwrap();
         kill(helper, Signal::SIGKILL).unwrap();
