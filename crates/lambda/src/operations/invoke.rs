@@ -9,12 +9,13 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use freehold_base::limits::{CLIENT_CONTEXT_BYTES, SYNC_PAYLOAD_BYTES};
 use freehold_executor::event::{Answer, Event, Outcome};
-use freehold_wire::service::{Call, Reply};
+use freehold_wire::service::{Call, Reply, Verb};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::de::IgnoredAny;
 
 use super::empty_reply;
+use super::entry::{Entry, FUNCTION, read};
 use crate::Lambda;
 use crate::code::blocking;
 use crate::error::LambdaError;
@@ -29,7 +30,21 @@ const LARGE_EVENT_BYTES: usize = 256 * 1024;
 /// What a function gets where the caller sends nothing: AWS's own choice.
 const NO_EVENT: Bytes = Bytes::from_static(b"{}");
 
-pub(super) async fn invoke(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
+/// An event, in bytes: above AWS's limit, so that the refusal is Lambda's own and names the limit.
+const EVENT_BODY_BYTES: usize = SYNC_PAYLOAD_BYTES + 1024 * 1024;
+
+/// This group's rows of the table.
+pub(super) const ENTRIES: &[Entry] = &[read(
+    "Invoke",
+    "lambda:InvokeFunction",
+    Verb::Post,
+    "/2015-03-31/functions/{FunctionName}/invocations",
+    FUNCTION,
+    |lambda, call| Box::pin(invoke(lambda, call)),
+)
+.with_body_limit(EVENT_BODY_BYTES)];
+
+async fn invoke(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
     let target = Target::of(&call)?;
     let manner = Manner::of(&call)?;
     if call.body.len() > SYNC_PAYLOAD_BYTES {

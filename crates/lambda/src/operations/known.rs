@@ -10,7 +10,7 @@ const fn operation(name: &'static str, verb: Verb, path: &'static str) -> KnownO
 }
 
 /// What is missing.
-pub(super) static KNOWN: [KnownOperation; 83] = [
+pub(super) const KNOWN: &[KnownOperation] = &[
     operation(
         "AddLayerVersionPermission",
         Post,

@@ -1,144 +1,89 @@
-//! The operations: one file each or for a few that belong together, and the table by which the gateway knows them.
+//! The operations: a file or folder for each group, and the table by which the gateway knows them.
+//!
+//! - `functions`, `invoke`: one group each, which lists its own rows (`ENTRIES`)
+//! - `entry`: what a row says
+//! - `known`: what AWS has and this service has not (yet)
 //!
 //! An operation that changes something runs as a task of its own: once begun it ends, also if the client goes away, so
 //! that a commit is always followed by what must follow it.
 
-mod create_function;
-mod delete_function;
-mod download_package;
-mod get_function;
+mod entry;
+mod functions;
 mod invoke;
 mod known;
-mod list_functions;
 #[cfg(test)]
 mod tests;
-mod update_function_code;
-mod update_function_configuration;
 
-pub(crate) use download_package::Downloads;
+pub(crate) use functions::Downloads;
 
-use std::future::Future;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
-use freehold_base::limits::SYNC_PAYLOAD_BYTES;
 use freehold_wire::error::ApiError;
-use freehold_wire::service::{Call, Definition, Operation, Protocol, Reply, Route, Verb};
+use freehold_wire::service::{Call, Definition, Operation, Protocol, Reply};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
+use self::entry::{Entry, Run, Running};
 use crate::Lambda;
 use crate::error::LambdaError;
 use crate::names::Target;
 use crate::records::{FUNCTIONS, FunctionRecord};
-
-/// A request with a zip in it, in bytes: AWS's own limit for `CreateFunction`, about 50 MiB as base64.
-const PACKAGE_BODY_BYTES: usize = 70_167_211;
-/// Any other request, in bytes: AWS's limit for the control plane.
-const BODY_BYTES: usize = 6 * 1024 * 1024;
-/// An event, in bytes: above AWS's limit, so that the refusal is Lambda's own and names the limit.
-const EVENT_BODY_BYTES: usize = SYNC_PAYLOAD_BYTES + 1024 * 1024;
 
 /// What is fixed about Lambda.
 pub(crate) static DEFINITION: Definition = Definition {
     scope: "lambda",
     protocol: Protocol::RestJson,
     operations: &OPERATIONS,
-    known: &known::KNOWN,
+    known: known::KNOWN,
 };
 
+/// The rows, by group.
+const GROUPS: &[&[Entry]] = &[invoke::ENTRIES, functions::ENTRIES];
+
 /// Every operation that is answered.
-pub(crate) static OPERATIONS: [Operation; 9] = [
-    Operation {
-        name: "CreateFunction",
-        route: Route::Rest(Verb::Post, "/2015-03-31/functions"),
-        action: "lambda:CreateFunction",
-        // The name is in the body.
-        resource: "function:*",
-        body_limit: PACKAGE_BODY_BYTES,
-    },
-    Operation {
-        name: "GetFunction",
-        route: Route::Rest(Verb::Get, "/2015-03-31/functions/{FunctionName}"),
-        action: "lambda:GetFunction",
-        resource: "function:{FunctionName}",
-        body_limit: BODY_BYTES,
-    },
-    Operation {
-        name: "GetFunctionConfiguration",
-        route: Route::Rest(Verb::Get, "/2015-03-31/functions/{FunctionName}/configuration"),
-        action: "lambda:GetFunctionConfiguration",
-        resource: "function:{FunctionName}",
-        body_limit: BODY_BYTES,
-    },
-    Operation {
-        name: "ListFunctions",
-        route: Route::Rest(Verb::Get, "/2015-03-31/functions"),
-        action: "lambda:ListFunctions",
-        resource: "*",
-        body_limit: BODY_BYTES,
-    },
-    Operation {
-        name: "UpdateFunctionCode",
-        route: Route::Rest(Verb::Put, "/2015-03-31/functions/{FunctionName}/code"),
-        action: "lambda:UpdateFunctionCode",
-        resource: "function:{FunctionName}",
-        body_limit: PACKAGE_BODY_BYTES,
-    },
-    Operation {
-        name: "UpdateFunctionConfiguration",
-        route: Route::Rest(Verb::Put, "/2015-03-31/functions/{FunctionName}/configuration"),
-        action: "lambda:UpdateFunctionConfiguration",
-        resource: "function:{FunctionName}",
-        body_limit: BODY_BYTES,
-    },
-    Operation {
-        name: "DeleteFunction",
-        route: Route::Rest(Verb::Delete, "/2015-03-31/functions/{FunctionName}"),
-        action: "lambda:DeleteFunction",
-        resource: "function:{FunctionName}",
-        body_limit: BODY_BYTES,
-    },
-    Operation {
-        name: "Invoke",
-        route: Route::Rest(Verb::Post, "/2015-03-31/functions/{FunctionName}/invocations"),
-        action: "lambda:InvokeFunction",
-        resource: "function:{FunctionName}",
-        body_limit: EVENT_BODY_BYTES,
-    },
-    Operation {
-        name: "DownloadPackage",
-        route: Route::Rest(Verb::Get, "/freehold/packages/{Package}"),
-        action: "lambda:GetFunction",
-        resource: "*",
-        body_limit: BODY_BYTES,
-    },
-];
+pub(crate) static OPERATIONS: [Operation; count(GROUPS)] = listed(GROUPS);
+
+/// What carries each operation out, by its name.
+static RUNS: LazyLock<HashMap<&'static str, Run>> = LazyLock::new(|| {
+    GROUPS.iter().copied().flatten().map(|entry| (entry.operation.name, entry.run)).collect()
+});
+
+const fn count(groups: &[&[Entry]]) -> usize {
+    let (mut total, mut group) = (0, 0);
+    while group < groups.len() {
+        total += groups[group].len();
+        group += 1;
+    }
+    total
+}
+
+const fn listed<const N: usize>(groups: &[&[Entry]]) -> [Operation; N] {
+    let mut operations = [groups[0][0].operation; N];
+    let (mut next, mut group) = (0, 0);
+    while group < groups.len() {
+        let mut row = 0;
+        while row < groups[group].len() {
+            operations[next] = groups[group][row].operation;
+            (next, row) = (next + 1, row + 1);
+        }
+        group += 1;
+    }
+    operations
+}
 
 /// Carries out one call.
 pub(crate) async fn call(lambda: &Lambda, call: Call) -> Result<Reply, ApiError> {
-    let reply = match call.operation.name {
-        "Invoke" => invoke::invoke(lambda, call).await,
-        "GetFunction" => get_function::get_function(lambda, &call).await,
-        "GetFunctionConfiguration" => get_function::get_function_configuration(lambda, &call).await,
-        "ListFunctions" => list_functions::list_functions(lambda, &call).await,
-        "DownloadPackage" => download_package::download_package(lambda, &call).await,
-        "CreateFunction" => to_its_end(create_function::create_function(lambda.clone(), call)).await,
-        "UpdateFunctionCode" => {
-            to_its_end(update_function_code::update_function_code(lambda.clone(), call)).await
-        }
-        "UpdateFunctionConfiguration" => {
-            to_its_end(update_function_configuration::update_function_configuration(lambda.clone(), call))
-                .await
-        }
-        "DeleteFunction" => to_its_end(delete_function::delete_function(lambda.clone(), call)).await,
-        other => return Err(ApiError::unknown_operation(other)),
+    let reply = match RUNS.get(call.operation.name) {
+        Some(Run::Read(run)) => run(lambda, call).await,
+        Some(Run::Change(run)) => to_its_end(run(lambda.clone(), call)).await,
+        None => return Err(ApiError::unknown_operation(call.operation.name)),
     };
     reply.map_err(ApiError::from)
 }
 
-async fn to_its_end(
-    work: impl Future<Output = Result<Reply, LambdaError>> + Send + 'static,
-) -> Result<Reply, LambdaError> {
+async fn to_its_end(work: Running<'static>) -> Result<Reply, LambdaError> {
     let done = tokio::spawn(work).await;
     done.map_err(|error| LambdaError::Internal {
         step: "carry out the operation",

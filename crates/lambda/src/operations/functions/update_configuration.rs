@@ -4,7 +4,6 @@ use freehold_base::id::RevisionId;
 use freehold_wire::service::{Call, Reply};
 use http::StatusCode;
 
-use super::{json_reply, record_of};
 use crate::Lambda;
 use crate::error::LambdaError;
 use crate::model::requests::FunctionRequest;
@@ -12,6 +11,7 @@ use crate::model::responses::FunctionConfiguration;
 use crate::model::validation::Violations;
 use crate::model::{constraints, json, unsupported};
 use crate::names::Target;
+use crate::operations::{json_reply, record_of};
 use crate::records::FunctionRecord;
 use crate::{settings, updates};
 

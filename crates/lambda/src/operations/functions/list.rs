@@ -9,12 +9,12 @@ use freehold_store::{Part, PartValue};
 use freehold_wire::service::{Call, Reply};
 use http::StatusCode;
 
-use super::json_reply;
 use crate::Lambda;
 use crate::error::LambdaError;
 use crate::model::responses::{FunctionConfiguration, ListFunctionsResponse};
 use crate::model::validation::Violations;
 use crate::names::{FunctionId, LATEST};
+use crate::operations::json_reply;
 use crate::records::FUNCTIONS;
 
 /// Functions in one page, however many are asked for. Source: `MaxItems` of `ListFunctions` in the API reference.
@@ -24,8 +24,8 @@ const MAX_ITEMS: std::ops::RangeInclusive<u32> = 1..=10_000;
 /// How the text inside a marker begins; changes with its form.
 const MARKER: &str = "functions-1:";
 
-pub(super) async fn list_functions(lambda: &Lambda, call: &Call) -> Result<Reply, LambdaError> {
-    let question = Question::of(call)?;
+pub(super) async fn list_functions(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
+    let question = Question::of(&call)?;
     let (account, region) = (&call.principal.account, &call.region);
     let place = [Part::Text(account.as_str()), Part::Text(region.as_str())];
     let snapshot = lambda.store.snapshot().await?;

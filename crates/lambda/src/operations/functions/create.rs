@@ -5,7 +5,6 @@ use freehold_base::limits::ZIP_DIRECT_BYTES;
 use freehold_wire::service::{Call, Reply};
 use http::StatusCode;
 
-use super::json_reply;
 use crate::Lambda;
 use crate::error::LambdaError;
 use crate::model::requests::{CodeRequest, FunctionRequest};
@@ -14,6 +13,7 @@ use crate::model::unsupported::{self, host_architecture};
 use crate::model::validation::Violations;
 use crate::model::{constraints, json};
 use crate::names::{FunctionId, Target};
+use crate::operations::json_reply;
 use crate::records::{self, Code, FUNCTIONS, FunctionRecord};
 use crate::settings;
 

@@ -4,8 +4,7 @@ use freehold_base::id::RevisionId;
 use freehold_wire::service::{Call, Reply};
 use http::StatusCode;
 
-use super::create_function::take_zip;
-use super::{json_reply, record_of};
+use super::create::take_zip;
 use crate::Lambda;
 use crate::error::LambdaError;
 use crate::model::requests::UpdateCodeRequest;
@@ -14,6 +13,7 @@ use crate::model::unsupported::{self, host_architecture};
 use crate::model::validation::Violations;
 use crate::model::{constraints, json};
 use crate::names::Target;
+use crate::operations::{json_reply, record_of};
 use crate::records::{Code, FunctionRecord};
 use crate::updates;
 

@@ -3,10 +3,10 @@
 use freehold_wire::service::{Call, Reply};
 use http::StatusCode;
 
-use super::empty_reply;
 use crate::Lambda;
 use crate::error::LambdaError;
 use crate::names::{LATEST, Target};
+use crate::operations::empty_reply;
 use crate::records::{self, FUNCTIONS};
 
 pub(super) async fn delete_function(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> {

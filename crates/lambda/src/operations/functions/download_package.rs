@@ -22,7 +22,7 @@ const FOLDER: &str = "/freehold/packages/";
 /// How long a link works: as long as AWS's.
 const LINK_LIFE: Duration = Duration::from_secs(600);
 
-pub(super) async fn download_package(lambda: &Lambda, call: &Call) -> Result<Reply, LambdaError> {
+pub(super) async fn download_package(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
     let name = call.labels.get("Package").map_or("", String::as_str);
     let not_found = || LambdaError::PackageNotFound(name.chars().take(100).collect());
     let id = BlobId::parse(name).ok_or_else(not_found)?;
