@@ -63,6 +63,15 @@ pub enum LambdaError {
     /// A function of this name is there already.
     #[error("Function already exist: {0}")]
     AlreadyExists(String),
+    /// No such alias; its ARN.
+    #[error("Cannot find alias arn: {0}")]
+    AliasNotFound(String),
+    /// An alias of this name is there already; its ARN.
+    #[error("Alias already exists: {0}")]
+    AliasExists(String),
+    /// Aliases lead to the version.
+    #[error("Unable to delete version because the following aliases reference it: [{}]", .0.join(", "))]
+    VersionInUse(Vec<String>),
     /// Another update of the same function has not ended.
     #[error("The operation cannot be performed at this time. An update is in progress for resource: {0}")]
     UpdateInProgress(String),
@@ -112,13 +121,15 @@ impl LambdaError {
             Self::InvalidParameter(_) | Self::Unsupported { .. } => {
                 ("InvalidParameterValueException", StatusCode::BAD_REQUEST)
             }
-            Self::FunctionNotFound(_) | Self::PackageNotFound(_) | Self::OtherRegion { .. } => {
-                ("ResourceNotFoundException", StatusCode::NOT_FOUND)
-            }
+            Self::FunctionNotFound(_)
+            | Self::AliasNotFound(_)
+            | Self::PackageNotFound(_)
+            | Self::OtherRegion { .. } => ("ResourceNotFoundException", StatusCode::NOT_FOUND),
             Self::OtherAccount { .. } => ("AccessDeniedException", StatusCode::FORBIDDEN),
-            Self::AlreadyExists(_) | Self::UpdateInProgress(_) => {
-                ("ResourceConflictException", StatusCode::CONFLICT)
-            }
+            Self::AlreadyExists(_)
+            | Self::AliasExists(_)
+            | Self::VersionInUse(_)
+            | Self::UpdateInProgress(_) => ("ResourceConflictException", StatusCode::CONFLICT),
             Self::StaleRevision => ("PreconditionFailedException", StatusCode::PRECONDITION_FAILED),
             Self::ZipTooLarge => ("RequestEntityTooLargeException", StatusCode::PAYLOAD_TOO_LARGE),
             Self::PayloadTooLarge => ("RequestTooLargeException", StatusCode::PAYLOAD_TOO_LARGE),

@@ -2,37 +2,62 @@
 //! watch, so that an invocation waits for no disk.
 //!
 //! ```text
-//! get: in memory? --no--> read a snapshot, make sure of the code folder --> remember, unless something changed meanwhile
+//! get: in memory? --no--> read a snapshot, make sure of the code folders --> remember, unless something changed meanwhile
 //! own update:     commit --> forget --> environments of the old deployment are retired --> the client is answered
 //! others' update: watch --> read again --> forget if it differs, and retire
 //! ```
 //!
-//! What this process changes is forgotten before the client is answered, so a client always sees its own updates.
+//! What is remembered is what each qualifier of a function leads to. A change of the function, of a version or of an alias
+//! forgets all of that function's; what this process changes is forgotten before the client is answered, so a client always
+//! sees its own updates.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use freehold_base::id::RevisionId;
+use freehold_base::id::{AccountId, Region, RequestId};
 use freehold_executor::event::FunctionVersion;
-use freehold_store::{Change, Key, Store, Watch};
+use freehold_store::{Change, Key, PartValue, Read, Store, StoreError, Watch};
 
 use crate::code::CodeStore;
 use crate::error::LambdaError;
 use crate::invoker::Invoker;
-use crate::names::{FunctionId, LATEST};
-use crate::records::{FUNCTIONS, FunctionRecord};
+use crate::names::{FunctionId, LATEST, Target};
+use crate::records::{ALIASES, FUNCTIONS, VERSIONS, VersionRecord};
+use crate::versions::{self, Found};
 
 /// Definitions that are remembered. Beyond it all are forgotten and read again as they are used.
 const REMEMBERED: usize = 100_000;
 
-/// A function that can be invoked.
-#[derive(Debug)]
+/// What a qualifier of a function leads to.
+#[derive(Debug, PartialEq)]
 pub(crate) struct Function {
-    pub(crate) version: Arc<FunctionVersion>,
-    revision_id: RevisionId,
+    main: Arc<FunctionVersion>,
+    /// The version that gets a share of the events, and how large a share.
+    additional: Option<(f64, Arc<FunctionVersion>)>,
+}
+
+impl Function {
+    /// The version that runs this event: the share is kept by the event's id, which is random.
+    pub(crate) fn version_for(&self, event: &RequestId) -> &Arc<FunctionVersion> {
+        match &self.additional {
+            Some((weight, version)) if share_of(event) < *weight => version,
+            _ => &self.main,
+        }
+    }
+
+    fn versions(&self) -> impl Iterator<Item = &Arc<FunctionVersion>> {
+        [Some(&self.main), self.additional.as_ref().map(|(_, version)| version)].into_iter().flatten()
+    }
+}
+
+/// A number from 0.0 to below 1.0 that is as random as the id.
+fn share_of(event: &RequestId) -> f64 {
+    let digits: String = event.as_str().chars().filter(char::is_ascii_hexdigit).collect();
+    // The last eight digits of a random UUID are all random.
+    let tail = u32::from_str_radix(&digits[digits.len().saturating_sub(8)..], 16).unwrap_or_default();
+    f64::from(tail) / (f64::from(u32::MAX) + 1.0)
 }
 
 /// All functions. Clones are the same.
@@ -43,58 +68,115 @@ struct Inner {
     store: Store,
     code: CodeStore,
     invoker: Arc<dyn Invoker>,
-    remembered: RwLock<HashMap<Key, Arc<Function>>>,
+    remembered: RwLock<Remembered>,
     /// Counts what was forgotten: a definition that was read before is not remembered after.
     forgotten: AtomicU64,
+}
+
+/// By function, then by qualifier (`$LATEST` where the request has none).
+#[derive(Debug, Default)]
+struct Remembered {
+    functions: HashMap<Key, HashMap<String, Arc<Function>>>,
+    /// How many in all.
+    count: usize,
+}
+
+impl Remembered {
+    fn insert(&mut self, key: Key, qualifier: &str, function: Arc<Function>) {
+        if self.count >= REMEMBERED {
+            *self = Self::default();
+        }
+        let old = self.functions.entry(key).or_default().insert(qualifier.to_owned(), function);
+        self.count += usize::from(old.is_none());
+    }
+
+    fn remove(&mut self, key: &Key) {
+        self.count -= self.functions.remove(key).map_or(0, |function| function.len());
+    }
 }
 
 impl Functions {
     /// Begins to follow the store.
     pub(crate) fn open(store: Store, code: CodeStore, invoker: Arc<dyn Invoker>) -> Self {
-        let watch = store.watch(FUNCTIONS.key(&[]));
+        let watches = [FUNCTIONS.key(&[]), VERSIONS.key(&[]), ALIASES.key(&[])].map(|key| store.watch(key));
         let (remembered, forgotten) = (RwLock::default(), AtomicU64::new(0));
         let functions = Self(Arc::new(Inner { store, code, invoker, remembered, forgotten }));
-        functions.follow(watch);
+        for watch in watches {
+            functions.follow(watch);
+        }
         functions
     }
 
-    /// The function's current definition, `None` if there is no such function.
-    pub(crate) async fn get(&self, id: &FunctionId) -> Result<Option<Arc<Function>>, LambdaError> {
-        let key = id.key();
-        if let Some(function) = self.remembered(&key) {
-            return Ok(Some(function));
-        }
+    /// What the target leads to now, `None` if there is no such function, version or alias.
+    pub(crate) async fn get(&self, target: &Target) -> Result<Option<Arc<Function>>, LambdaError> {
+        let (key, qualifier) = (target.id.key(), target.qualifier.as_deref().unwrap_or(LATEST));
         let inner = &self.0;
+        if let Some(function) = inner.read().functions.get(&key).and_then(|function| function.get(qualifier))
+        {
+            return Ok(Some(Arc::clone(function)));
+        }
         let before = inner.forgotten.load(Ordering::SeqCst);
         let snapshot = inner.store.snapshot().await?;
-        let Some(record) = FUNCTIONS.get(&snapshot, &id.parts()).await? else { return Ok(None) };
-        let folder = inner.code.folder(&record.code.zip).await?;
-        let version = Arc::new(version_of(id, &record, folder));
-        let function = Arc::new(Function { version, revision_id: record.revision_id });
-        let mut remembered = inner.remembered.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(found) = versions::find(&snapshot, target).await? else { return Ok(None) };
+        let function = Arc::new(self.definition(&target.id, &found).await?);
+        let mut remembered = inner.write();
         if inner.forgotten.load(Ordering::SeqCst) == before {
-            if remembered.len() >= REMEMBERED {
-                remembered.clear();
-            }
-            remembered.insert(key, Arc::clone(&function));
+            remembered.insert(key, qualifier, Arc::clone(&function));
         }
         Ok(Some(function))
     }
 
-    /// Tells that `old` was committed away: the next invocation reads anew, and no environment of `old` takes one more.
-    pub(crate) fn replaced(&self, id: &FunctionId, old: &FunctionRecord) {
+    /// Tells that something of the function was committed: the next invocation reads anew, and no environment of the
+    /// `retired` versions takes one more.
+    pub(crate) fn changed<'a>(&self, id: &FunctionId, retired: impl IntoIterator<Item = &'a VersionRecord>) {
         self.forget(&id.key());
-        self.0.invoker.retire(&old.deployment);
+        for version in retired {
+            self.0.invoker.retire(&version.deployment);
+        }
     }
 
-    fn remembered(&self, key: &Key) -> Option<Arc<Function>> {
-        self.0.remembered.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    async fn definition(&self, id: &FunctionId, found: &Found) -> Result<Function, LambdaError> {
+        let main = self.version_of(id, found.name(), found.version()).await?;
+        let additional = match &found.additional {
+            Some((additional, record)) => {
+                let version = self.version_of(id, additional.version.clone(), record).await?;
+                Some((additional.weight, Arc::new(version)))
+            }
+            None => None,
+        };
+        Ok(Function { main: Arc::new(main), additional })
     }
 
-    fn forget(&self, key: &Key) -> Option<Arc<Function>> {
+    async fn version_of(
+        &self,
+        id: &FunctionId,
+        version: String,
+        record: &VersionRecord,
+    ) -> Result<FunctionVersion, LambdaError> {
+        let configuration = &record.configuration;
+        Ok(FunctionVersion {
+            key: record.deployment.clone(),
+            function_arn: id.arn(),
+            name: id.name.clone(),
+            version,
+            runtime: configuration.runtime.clone(),
+            handler: configuration.handler.clone(),
+            code: self.0.code.folder(&record.code.zip).await?,
+            variables: configuration.variables.clone().unwrap_or_default(),
+            memory_mib: configuration.memory_mib,
+            timeout: Duration::from_secs(configuration.timeout_seconds.into()),
+            ephemeral_mib: configuration.ephemeral_mib,
+            role_arn: configuration.role.clone(),
+            region: id.region.to_string(),
+            log_group: configuration.logging.group.clone(),
+            reserved_concurrency: None,
+        })
+    }
+
+    fn forget(&self, key: &Key) {
         // Before the removal: whoever reads the old state now and remembers it late finds the count changed.
         self.0.forgotten.fetch_add(1, Ordering::SeqCst);
-        self.0.remembered.write().unwrap_or_else(PoisonError::into_inner).remove(key)
+        self.0.write().remove(key);
     }
 
     fn follow(&self, mut watch: Watch) {
@@ -103,71 +185,87 @@ impl Functions {
             while let Some(change) = watch.changed().await {
                 let Some(inner) = inner.upgrade() else { return };
                 let functions = Self(inner);
-                let keys = match change {
-                    Change::Keys(keys) => keys,
-                    Change::Reset => {
-                        let remembered =
-                            functions.0.remembered.read().unwrap_or_else(PoisonError::into_inner);
-                        remembered.keys().cloned().collect()
-                    }
+                let ids: HashSet<FunctionId> = match change {
+                    Change::Keys(keys) => keys.iter().filter_map(function_in).collect(),
+                    Change::Reset => functions.0.read().functions.keys().filter_map(function_in).collect(),
                 };
-                for key in keys {
-                    functions.check(&key).await;
+                for id in ids {
+                    functions.check(&id).await;
                 }
             }
         });
     }
 
-    /// Forgets a definition that is no longer the stored one. Our own updates have been seen to already: what is
-    /// remembered then is the new state, and its environments must stay.
-    async fn check(&self, key: &Key) {
-        let Some(function) = self.remembered(key) else { return };
-        let current = async {
-            let snapshot = self.0.store.snapshot().await?;
-            let Some(parts) = FUNCTIONS.parts(key) else { return Ok(None) };
-            let parts: Vec<_> = parts.iter().map(as_part).collect();
-            FUNCTIONS.get(&snapshot, &parts).await
-        };
-        match current.await {
-            Ok(Some(record)) if record.revision_id == function.revision_id => {}
-            Ok(record) => {
-                self.forget(key);
-                if record.is_none_or(|record| record.deployment != function.version.key) {
-                    self.0.invoker.retire(&function.version.key);
-                }
+    /// Forgets a function of which something is no longer as it is stored. Our own updates have been seen to already: what
+    /// is remembered then is the new state, and its environments must stay.
+    async fn check(&self, id: &FunctionId) {
+        let key = id.key();
+        let Some(remembered) = self.0.read().functions.get(&key).cloned() else { return };
+        match self.outdated(id, &remembered).await {
+            Ok(None) => {}
+            Ok(Some(deployments)) => {
+                self.forget(&key);
+                deployments.iter().for_each(|deployment| self.0.invoker.retire(deployment));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot read a changed function; it is read again when it is next invoked");
-                self.forget(key);
+                self.forget(&key);
             }
         }
     }
-}
 
-fn as_part(value: &freehold_store::PartValue) -> freehold_store::Part<'_> {
-    match value {
-        freehold_store::PartValue::Text(text) => freehold_store::Part::Text(text),
-        freehold_store::PartValue::Number(number) => freehold_store::Part::Number(*number),
+    /// If something that is remembered differs from what is stored: the deployments that are stored no more.
+    async fn outdated(
+        &self,
+        id: &FunctionId,
+        remembered: &HashMap<String, Arc<Function>>,
+    ) -> Result<Option<HashSet<String>>, LambdaError> {
+        let snapshot = self.0.store.snapshot().await?;
+        let mut differs = false;
+        let mut deployments: HashSet<String> = HashSet::new();
+        for (qualifier, function) in remembered {
+            let target = Target { id: id.clone(), qualifier: Some(qualifier.clone()) };
+            let stored = match versions::find(&snapshot, &target).await? {
+                Some(found) => Some(self.definition(id, &found).await?),
+                None => None,
+            };
+            differs |= stored.as_ref() != Some(function.as_ref());
+            for version in function.versions() {
+                if !is_stored(&snapshot, id, version).await? {
+                    deployments.insert(version.key.clone());
+                }
+            }
+        }
+        Ok(differs.then_some(deployments))
     }
 }
 
-fn version_of(id: &FunctionId, record: &FunctionRecord, code: PathBuf) -> FunctionVersion {
-    let configuration = &record.configuration;
-    FunctionVersion {
-        key: record.deployment.clone(),
-        function_arn: id.arn(),
-        name: id.name.clone(),
-        version: LATEST.to_owned(),
-        runtime: configuration.runtime.clone(),
-        handler: configuration.handler.clone(),
-        code,
-        variables: configuration.variables.clone().unwrap_or_default(),
-        memory_mib: configuration.memory_mib,
-        timeout: Duration::from_secs(configuration.timeout_seconds.into()),
-        ephemeral_mib: configuration.ephemeral_mib,
-        role_arn: configuration.role.clone(),
-        region: id.region.to_string(),
-        log_group: configuration.logging.group.clone(),
-        reserved_concurrency: None,
+impl Inner {
+    fn read(&self) -> RwLockReadGuard<'_, Remembered> {
+        self.remembered.read().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Remembered> {
+        self.remembered.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn is_stored(read: &impl Read, id: &FunctionId, version: &FunctionVersion) -> Result<bool, StoreError> {
+    let target = Target { id: id.clone(), qualifier: Some(version.version.clone()) };
+    Ok(versions::find(read, &target).await?.is_some_and(|found| found.version().deployment == version.key))
+}
+
+/// The function to which a key of any of its tables belongs.
+fn function_in(key: &Key) -> Option<FunctionId> {
+    let mut parts = [FUNCTIONS.parts(key), VERSIONS.parts(key), ALIASES.parts(key)]
+        .into_iter()
+        .flatten()
+        .next()?
+        .into_iter();
+    let mut text = || match parts.next() {
+        Some(PartValue::Text(text)) => Some(text),
+        _ => None,
+    };
+    let (account, region, name) = (text()?, text()?, text()?);
+    Some(FunctionId { account: AccountId::new(account), region: Region::new(region), name })
 }

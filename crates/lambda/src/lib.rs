@@ -10,6 +10,7 @@
 //!
 //! - `operations`: one file per operation, and the table by which the gateway knows them
 //! - `model`, `names`, `settings`: from a request to what is meant and stored
+//! - `versions`: what a qualifier means, and how a version is published
 //! - [`package`]: checks and unpacks deployment packages
 //! - [`error`]: why an operation failed, in AWS's codes and words
 //!
@@ -28,6 +29,7 @@ pub mod package;
 mod records;
 mod settings;
 mod updates;
+mod versions;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -107,7 +109,7 @@ impl Lambda {
         let found: Result<BTreeSet<String>, LambdaError> = async {
             let snapshot = self.store.snapshot().await?;
             let functions = FUNCTIONS.scan(&snapshot, &[], None, FUNCTIONS_LOOKED_AT).await?;
-            Ok(functions.into_iter().map(|(_, record)| record.configuration.runtime).collect())
+            Ok(functions.into_iter().map(|(_, record)| record.latest.configuration.runtime).collect())
         }
         .await;
         let runtimes = match found {

@@ -10,7 +10,7 @@ use crate::error::LambdaError;
 use crate::model::validation::Violations;
 use crate::records::FUNCTIONS;
 
-/// The only version that every function has.
+/// The version that every function has, and that alone changes.
 pub(crate) const LATEST: &str = "$LATEST";
 /// Length of a function's name or ARN where a function is created or changed, in characters.
 const NAME_LENGTH: usize = 140;
@@ -37,6 +37,18 @@ impl FunctionId {
         [Part::Text(self.account.as_str()), Part::Text(self.region.as_str()), Part::Text(&self.name)]
     }
 
+    /// A published version's place in the store.
+    pub(crate) fn version_parts(&self, number: u64) -> [Part<'_>; 4] {
+        let [account, region, name] = self.parts();
+        [account, region, name, Part::Number(number)]
+    }
+
+    /// An alias's place in the store.
+    pub(crate) fn alias_parts<'a>(&'a self, alias: &'a str) -> [Part<'a>; 4] {
+        let [account, region, name] = self.parts();
+        [account, region, name, Part::Text(alias)]
+    }
+
     /// The function's key in the store.
     pub(crate) fn key(&self) -> Key {
         FUNCTIONS.key(&self.parts())
@@ -52,6 +64,34 @@ impl FunctionId {
         match qualifier {
             Some(qualifier) => format!("{}:{qualifier}", self.arn()),
             None => self.arn(),
+        }
+    }
+}
+
+/// Which version or alias of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Qualified<'a> {
+    /// `$LATEST`.
+    Latest,
+    /// A published version.
+    Number(u64),
+    /// An alias.
+    Alias(&'a str),
+    /// A number that no version can have.
+    Nothing,
+}
+
+impl<'a> Qualified<'a> {
+    /// Reads a qualifier. One of digits alone is a version: no alias may be called so.
+    pub(crate) fn of(text: &'a str) -> Self {
+        if text == LATEST {
+            Self::Latest
+        } else if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            // Numbers are written without zeros in front, so that each version has one name.
+            let number = text.parse().ok().filter(|_| !text.starts_with('0'));
+            number.map_or(Self::Nothing, Self::Number)
+        } else {
+            Self::Alias(text)
         }
     }
 }
@@ -99,11 +139,16 @@ impl Target {
         Ok(Self { id, qualifier })
     }
 
-    /// Refuses every version and alias but `$LATEST`: there are no others (yet).
-    pub(crate) fn check_qualifier(&self) -> Result<(), LambdaError> {
-        match self.qualifier.as_deref() {
-            None | Some(LATEST) => Ok(()),
-            Some(_) => Err(self.not_found()),
+    /// The version or alias that is meant.
+    pub(crate) fn qualified(&self) -> Qualified<'_> {
+        self.qualifier.as_deref().map_or(Qualified::Latest, Qualified::of)
+    }
+
+    /// Refuses a version or an alias where only `$LATEST` can be changed.
+    pub(crate) fn require_latest(&self) -> Result<(), LambdaError> {
+        match self.qualified() {
+            Qualified::Latest => Ok(()),
+            _ => Err(self.not_found()),
         }
     }
 

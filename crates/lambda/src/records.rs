@@ -1,34 +1,90 @@
 //! What is stored of functions. Versioned: a field is added as an option or with a default, never changed in meaning.
 //!
-//! Two tables: the functions by account, region and name; and by the hash of each zip the functions that use it, so that
-//! whether a zip is still needed is one short scan however many functions there are. Both are written in one transaction.
+//! | table | what |
+//! |---|---|
+//! | [`FUNCTIONS`] | a function: its `$LATEST` version, and what all its versions share |
+//! | [`VERSIONS`] | a published version, never changed again |
+//! | [`NUMBERS`] | the last number given under a name; it outlives the function, so that no number is given twice |
+//! | [`ALIASES`] | an alias |
+//! | [`CODE_USES`] | by the hash of each zip the versions that use it: whether it is still needed is one short scan |
+//!
+//! What belongs together is written in one transaction.
 
 use std::collections::BTreeMap;
 
 use freehold_base::id::RevisionId;
-use freehold_store::keyspace::{LAMBDA_CODE, LAMBDA_FUNCTIONS};
-use freehold_store::{BlobId, Part, Record, StoreError, Table, Transaction};
+use freehold_store::keyspace::{
+    LAMBDA_ALIASES, LAMBDA_CODE, LAMBDA_FUNCTIONS, LAMBDA_NUMBERS, LAMBDA_VERSIONS,
+};
+use freehold_store::{BlobId, Key, Part, PartValue, Read, Record, StoreError, Table, Transaction};
 use serde::{Deserialize, Serialize};
 
-use crate::names::FunctionId;
+use crate::names::{FunctionId, LATEST};
 
 /// The functions: account, region, name.
 pub(crate) const FUNCTIONS: Table<FunctionRecord> = Table::new(LAMBDA_FUNCTIONS);
-/// Who uses a zip: its hash, then the function's account, region and name.
+/// Their published versions: account, region, name, number.
+pub(crate) const VERSIONS: Table<PublishedRecord> = Table::new(LAMBDA_VERSIONS);
+/// The last number given: account, region, name.
+pub(crate) const NUMBERS: Table<NumberRecord> = Table::new(LAMBDA_NUMBERS);
+/// Aliases: account, region, name, alias.
+pub(crate) const ALIASES: Table<AliasRecord> = Table::new(LAMBDA_ALIASES);
+/// Who uses a zip: its hash, then account, region, name and version.
 pub(crate) const CODE_USES: Table<CodeUse> = Table::new(LAMBDA_CODE);
 
-/// One function, as its `$LATEST` version is.
+/// One function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FunctionRecord {
+    pub(crate) latest: VersionRecord,
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+/// One version of a function: `$LATEST`, which changes, or a published one, which does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VersionRecord {
     pub(crate) configuration: Configuration,
     pub(crate) code: Code,
-    pub(crate) tags: BTreeMap<String, String>,
     /// Wall time of the last update, in ms since 1970.
     pub(crate) last_modified_ms: i64,
     /// Changes with every update; clients guard their updates with it.
     pub(crate) revision_id: RevisionId,
     /// Changes with every update that may change what runs: environments belong to one deployment for life.
     pub(crate) deployment: String,
+}
+
+/// A published version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PublishedRecord {
+    pub(crate) version: VersionRecord,
+    /// The description that `$LATEST` had, which the version's own may have replaced: whether anything has changed since
+    /// is told by it.
+    pub(crate) latest_description: String,
+}
+
+/// The last version number that was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NumberRecord {
+    pub(crate) last: u64,
+}
+
+/// An alias of one or two versions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AliasRecord {
+    /// `$LATEST` or a number.
+    pub(crate) version: String,
+    pub(crate) description: String,
+    /// The second version, where there is one.
+    pub(crate) additional: Option<AdditionalVersion>,
+    pub(crate) revision_id: RevisionId,
+}
+
+/// The version that gets a share of an alias's events.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AdditionalVersion {
+    /// A number.
+    pub(crate) version: String,
+    /// Its share, 0.0 to 1.0.
+    pub(crate) weight: f64,
 }
 
 /// What `UpdateFunctionConfiguration` can change.
@@ -73,11 +129,23 @@ pub(crate) struct Code {
     pub(crate) architecture: String,
 }
 
-/// That a function uses a zip; the key says it all.
+/// That a version uses a zip; the key says it all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CodeUse {}
 
 impl Record for FunctionRecord {
+    const VERSION: u8 = 1;
+}
+
+impl Record for PublishedRecord {
+    const VERSION: u8 = 1;
+}
+
+impl Record for NumberRecord {
+    const VERSION: u8 = 1;
+}
+
+impl Record for AliasRecord {
     const VERSION: u8 = 1;
 }
 
@@ -93,22 +161,79 @@ pub(crate) fn put(
     record: &FunctionRecord,
 ) -> Result<(), StoreError> {
     FUNCTIONS.put(transaction, &id.parts(), record)?;
-    if old.is_none_or(|old| old.code.zip != record.code.zip) {
+    let zip = &record.latest.code.zip;
+    if old.is_none_or(|old| old.latest.code.zip != *zip) {
         if let Some(old) = old {
-            CODE_USES.delete(transaction, &use_parts(&old.code.zip, id));
+            CODE_USES.delete(transaction, &use_parts(&old.latest.code.zip, id, LATEST));
         }
-        CODE_USES.put(transaction, &use_parts(&record.code.zip, id), &CodeUse {})?;
+        CODE_USES.put(transaction, &use_parts(zip, id, LATEST), &CodeUse {})?;
     }
     Ok(())
 }
 
-/// Deletes the function.
-pub(crate) fn delete(transaction: &Transaction, id: &FunctionId, old: &FunctionRecord) {
-    FUNCTIONS.delete(transaction, &id.parts());
-    CODE_USES.delete(transaction, &use_parts(&old.code.zip, id));
+/// Writes a version that was published under `number`.
+pub(crate) fn put_version(
+    transaction: &Transaction,
+    id: &FunctionId,
+    number: u64,
+    record: &PublishedRecord,
+) -> Result<(), StoreError> {
+    NUMBERS.put(transaction, &id.parts(), &NumberRecord { last: number })?;
+    VERSIONS.put(transaction, &id.version_parts(number), record)?;
+    CODE_USES.put(transaction, &use_parts(&record.version.code.zip, id, &number.to_string()), &CodeUse {})
 }
 
-fn use_parts<'a>(zip: &'a BlobId, id: &'a FunctionId) -> [Part<'a>; 4] {
+/// Deletes a published version.
+pub(crate) fn delete_version(transaction: &Transaction, id: &FunctionId, number: u64, old: &PublishedRecord) {
+    VERSIONS.delete(transaction, &id.version_parts(number));
+    CODE_USES.delete(transaction, &use_parts(&old.version.code.zip, id, &number.to_string()));
+}
+
+/// Deletes the function with all that belongs to it, and gives the versions that it had.
+pub(crate) async fn delete(
+    transaction: &Transaction,
+    id: &FunctionId,
+    old: FunctionRecord,
+) -> Result<Vec<VersionRecord>, StoreError> {
+    FUNCTIONS.delete(transaction, &id.parts());
+    CODE_USES.delete(transaction, &use_parts(&old.latest.code.zip, id, LATEST));
+    let mut versions = vec![old.latest];
+    for (number, published) in published(transaction, id).await? {
+        delete_version(transaction, id, number, &published);
+        versions.push(published.version);
+    }
+    for (key, _) in ALIASES.all(transaction, &id.parts()).await? {
+        transaction.delete(key);
+    }
+    Ok(versions)
+}
+
+/// The published versions of a function, oldest first.
+pub(crate) async fn published(
+    read: &impl Read,
+    id: &FunctionId,
+) -> Result<Vec<(u64, PublishedRecord)>, StoreError> {
+    let found = VERSIONS.all(read, &id.parts()).await?;
+    Ok(found.into_iter().filter_map(|(key, record)| Some((number_in(&key)?, record))).collect())
+}
+
+/// The number in a version's key.
+pub(crate) fn number_in(key: &Key) -> Option<u64> {
+    match VERSIONS.parts(key)?.pop() {
+        Some(PartValue::Number(number)) => Some(number),
+        _ => None,
+    }
+}
+
+/// The alias's name in its key.
+pub(crate) fn alias_in(key: &Key) -> Option<String> {
+    match ALIASES.parts(key)?.pop() {
+        Some(PartValue::Text(name)) => Some(name),
+        _ => None,
+    }
+}
+
+fn use_parts<'a>(zip: &'a BlobId, id: &'a FunctionId, version: &'a str) -> [Part<'a>; 5] {
     let [account, region, name] = id.parts();
-    [Part::Text(zip.as_str()), account, region, name]
+    [Part::Text(zip.as_str()), account, region, name, Part::Text(version)]
 }

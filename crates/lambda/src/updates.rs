@@ -9,7 +9,8 @@ use freehold_store::Key;
 use crate::Lambda;
 use crate::error::LambdaError;
 use crate::names::{FunctionId, Target};
-use crate::records::{self, FUNCTIONS, FunctionRecord};
+use crate::records::{self, FUNCTIONS, FunctionRecord, VersionRecord};
+use crate::versions;
 
 /// The functions that are being updated. AWS refuses a second update of one meanwhile.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +32,14 @@ impl Updates {
         }
         Ok(InProgress { updates: self.clone(), key })
     }
+
+    /// Refuses what must not happen during an update.
+    pub(crate) fn check(&self, id: &FunctionId) -> Result<(), LambdaError> {
+        if self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&id.key()) {
+            return Err(LambdaError::UpdateInProgress(id.arn()));
+        }
+        Ok(())
+    }
 }
 
 impl Drop for InProgress {
@@ -39,35 +48,47 @@ impl Drop for InProgress {
     }
 }
 
-/// Refuses the update if the client names another revision than the function's.
-pub(crate) fn check_revision(record: &FunctionRecord, named: Option<&str>) -> Result<(), LambdaError> {
+/// Refuses the update if the client names another revision than the version's.
+pub(crate) fn check_revision(version: &VersionRecord, named: Option<&str>) -> Result<(), LambdaError> {
     match named {
-        Some(named) if named != record.revision_id.as_str() => Err(LambdaError::StaleRevision),
+        Some(named) if named != version.revision_id.as_str() => Err(LambdaError::StaleRevision),
         _ => Ok(()),
     }
 }
 
-/// Commits the function's new state, made by `change` from the old one, and sees to what follows: it is invoked from now
-/// on, environments of the old one are retired, and so is its code.
+/// What an update has come to.
+pub(crate) struct Committed {
+    pub(crate) function: FunctionRecord,
+    /// The version that was published with it.
+    pub(crate) published: Option<(u64, VersionRecord)>,
+}
+
+/// Commits the function's new `$LATEST`, made by `change` from the old one, publishes it where that is asked for, and
+/// sees to what follows: it is invoked from now on, environments of the old one are retired, and so is its code.
 pub(crate) async fn commit(
     lambda: &Lambda,
     target: &Target,
     named_revision: Option<&str>,
-    change: impl Fn(&FunctionRecord) -> Result<FunctionRecord, LambdaError> + Send + Sync,
-) -> Result<FunctionRecord, LambdaError> {
+    publish: bool,
+    change: impl Fn(&VersionRecord) -> Result<VersionRecord, LambdaError> + Send + Sync,
+) -> Result<Committed, LambdaError> {
     let (store, id, change) = (&lambda.store, &target.id, &change);
-    let (old, new) = store
+    let (old, committed) = store
         .transact(|transaction| async move {
             let old = FUNCTIONS.get(&transaction, &id.parts()).await?.ok_or_else(|| target.not_found())?;
-            check_revision(&old, named_revision)?;
-            let new = change(&old)?;
-            records::put(&transaction, id, Some(&old), &new)?;
-            Ok::<_, LambdaError>((old, new))
+            check_revision(&old.latest, named_revision)?;
+            let function = FunctionRecord { latest: change(&old.latest)?, ..old.clone() };
+            records::put(&transaction, id, Some(&old), &function)?;
+            let published = match publish {
+                true => Some(versions::publish(&transaction, id, &function, None).await?),
+                false => None,
+            };
+            Ok::<_, LambdaError>((old.latest, Committed { function, published }))
         })
         .await?;
-    lambda.functions.replaced(id, &old);
-    if old.code.zip != new.code.zip {
+    lambda.functions.changed(id, [&old]);
+    if old.code.zip != committed.function.latest.code.zip {
         lambda.code.retire(old.code.zip);
     }
-    Ok(new)
+    Ok(committed)
 }

@@ -46,7 +46,13 @@ macro_rules! keyspace {
 keyspace! {
     /// Lambda functions: account, region, name.
     LAMBDA_FUNCTIONS = "lambda.function";
-    /// Who uses a deployment package: its hash, then the function's account, region, name.
+    /// Published versions of functions: account, region, name, number.
+    LAMBDA_VERSIONS = "lambda.version";
+    /// The last version number that was ever given under a function's name: account, region, name.
+    LAMBDA_NUMBERS = "lambda.number";
+    /// Aliases of functions: account, region, name, alias.
+    LAMBDA_ALIASES = "lambda.alias";
+    /// Who uses a deployment package: its hash, then account, region, name and version.
     LAMBDA_CODE = "lambda.code";
     /// What each function consumed in all: function ARN.
     USAGE_TOTALS = "ledger.total";

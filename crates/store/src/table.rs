@@ -36,6 +36,9 @@ use crate::keyspace::Prefix;
 use crate::record::{self, Record};
 use crate::transaction::{Read, Transaction};
 
+/// Records that are read at once where all are wanted.
+const PAGE: usize = 256;
+
 /// Records of one type under one prefix. Holds nothing itself: make it a `static` or `const`.
 pub struct Table<R> {
     prefix: Prefix,
@@ -96,5 +99,32 @@ impl<R: Record> Table<R> {
             records.push((key, record::decode(&bytes)?));
         }
         Ok(records)
+    }
+
+    /// The last of the records whose parts start with `parts`.
+    pub async fn last(&self, read: &impl Read, parts: &[Part<'_>]) -> Result<Option<(Key, R)>, StoreError> {
+        let found = read.scan(KeyRange::prefix(&self.key(parts)), Direction::Reverse, 1).await?;
+        let Some((key, bytes)) = found.into_iter().next() else { return Ok(None) };
+        Ok(Some((key, record::decode(&bytes)?)))
+    }
+
+    /// Every record whose parts start with `parts`, in order, however many there are: for where a whole family is changed
+    /// together.
+    pub async fn all(&self, read: &impl Read, parts: &[Part<'_>]) -> Result<Vec<(Key, R)>, StoreError> {
+        let mut range = KeyRange::prefix(&self.key(parts));
+        let mut records = Vec::new();
+        loop {
+            let page = read.scan(range.clone(), Direction::Forward, PAGE).await?;
+            let more = page.len() == PAGE;
+            if let Some((last, _)) = page.last() {
+                range.start = last.successor();
+            }
+            for (key, bytes) in page {
+                records.push((key, record::decode(&bytes)?));
+            }
+            if !more {
+                return Ok(records);
+            }
+        }
     }
 }

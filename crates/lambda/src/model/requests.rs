@@ -153,3 +153,31 @@ pub(crate) struct LoggingConfig {
     pub(crate) system_log_level: Option<String>,
     pub(crate) log_group: Option<String>,
 }
+
+/// `PublishVersionRequest`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct PublishRequest {
+    pub(crate) code_sha256: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) revision_id: Option<String>,
+}
+
+/// `CreateAliasRequest` and `UpdateAliasRequest`: the first has the name, the second the revision.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct AliasRequest {
+    pub(crate) name: Option<String>,
+    pub(crate) function_version: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) routing_config: Option<RoutingConfig>,
+    pub(crate) revision_id: Option<String>,
+}
+
+/// `AliasRoutingConfiguration`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RoutingConfig {
+    #[serde(rename = "AdditionalVersionWeights")]
+    pub(crate) weights: Option<BTreeMap<String, f64>>,
+}

@@ -7,8 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::names::{FunctionId, LATEST};
-use crate::records::FunctionRecord;
+use crate::names::{FunctionId, LATEST, Target};
+use crate::records::{AliasRecord, VersionRecord};
+use crate::updates::Committed;
+use crate::versions::Found;
 
 /// `FunctionConfiguration`.
 #[derive(Debug, Serialize)]
@@ -25,7 +27,7 @@ pub(crate) struct FunctionConfiguration<'a> {
     memory_size: u32,
     last_modified: String,
     code_sha256: String,
-    version: &'static str,
+    version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     vpc_config: Option<VpcConfigResponse>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,9 +148,73 @@ pub(crate) struct ListFunctionsResponse<'a> {
     pub(crate) functions: Vec<FunctionConfiguration<'a>>,
 }
 
+/// `ListVersionsByFunctionResponse`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ListVersionsResponse<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_marker: Option<String>,
+    pub(crate) versions: Vec<FunctionConfiguration<'a>>,
+}
+
+/// `AliasConfiguration`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct AliasConfiguration<'a> {
+    alias_arn: String,
+    name: &'a str,
+    function_version: &'a str,
+    description: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routing_config: Option<RoutingConfigResponse<'a>>,
+    revision_id: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct RoutingConfigResponse<'a> {
+    additional_version_weights: BTreeMap<&'a str, f64>,
+}
+
+/// `ListAliasesResponse`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ListAliasesResponse<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_marker: Option<String>,
+    pub(crate) aliases: Vec<AliasConfiguration<'a>>,
+}
+
+impl<'a> AliasConfiguration<'a> {
+    /// The alias as AWS shows it.
+    pub(crate) fn of(id: &FunctionId, name: &'a str, record: &'a AliasRecord) -> Self {
+        let routing = record.additional.as_ref().map(|additional| RoutingConfigResponse {
+            additional_version_weights: [(additional.version.as_str(), additional.weight)].into(),
+        });
+        Self {
+            alias_arn: id.qualified_arn(Some(name)),
+            name,
+            function_version: &record.version,
+            description: &record.description,
+            routing_config: routing,
+            revision_id: record.revision_id.as_str(),
+        }
+    }
+}
+
 impl<'a> FunctionConfiguration<'a> {
-    /// The function as AWS shows it; its ARN carries the qualifier by which it was asked for.
-    pub(crate) fn of(id: &'a FunctionId, record: &'a FunctionRecord, qualifier: Option<&str>) -> Self {
+    /// What a request names, as AWS shows it; its ARN carries the qualifier by which it was asked for.
+    pub(crate) fn found(target: &'a Target, found: &'a Found) -> Self {
+        Self::of(&target.id, &found.name(), found.version(), target.qualifier.as_deref())
+    }
+
+    /// A version of a function.
+    pub(crate) fn of(
+        id: &'a FunctionId,
+        version: &str,
+        record: &'a VersionRecord,
+        qualifier: Option<&str>,
+    ) -> Self {
         let configuration = &record.configuration;
         let logging = &configuration.logging;
         Self {
@@ -163,7 +229,7 @@ impl<'a> FunctionConfiguration<'a> {
             memory_size: configuration.memory_mib,
             last_modified: time_text(record.last_modified_ms),
             code_sha256: STANDARD.encode(hex::decode(record.code.zip.as_str()).unwrap_or_default()),
-            version: LATEST,
+            version: version.to_owned(),
             vpc_config: configuration.vpc_given.then(VpcConfigResponse::default),
             environment: configuration.variables.as_ref().map(|variables| EnvironmentResponse { variables }),
             tracing_config: TracingConfigResponse { mode: &configuration.tracing_mode },
@@ -190,19 +256,25 @@ impl<'a> FunctionConfiguration<'a> {
         }
     }
 
-    /// The function as `CreateFunction` answers: on AWS it is never active so soon, and clients wait for that by reading.
-    pub(crate) fn created(id: &'a FunctionId, record: &'a FunctionRecord) -> Self {
-        let state = StateMembers {
-            state: Some("Pending"),
-            state_reason: Some(BEING_CREATED),
-            state_reason_code: Some(CREATING),
-            ..StateMembers::default()
+    /// The function as `CreateFunction` answers (or the version that was published with it): on AWS it is never active so
+    /// soon, and clients wait for that by reading.
+    pub(crate) fn created(
+        id: &'a FunctionId,
+        published: Option<(u64, &'a VersionRecord)>,
+        latest: &'a VersionRecord,
+    ) -> Self {
+        let shown = match published {
+            Some((number, version)) => Self::published(id, number, version),
+            None => Self::of(id, LATEST, latest, None),
         };
-        Self { state, ..Self::of(id, record, None) }
+        Self { state: StateMembers::pending(), ..shown }
     }
 
     /// The function as the two updates answer: like a creation, never done so soon.
-    pub(crate) fn updated(id: &'a FunctionId, record: &'a FunctionRecord) -> Self {
+    pub(crate) fn updated(id: &'a FunctionId, committed: &'a Committed) -> Self {
+        if let Some((number, version)) = &committed.published {
+            return Self { state: StateMembers::pending(), ..Self::published(id, *number, version) };
+        }
         let state = StateMembers {
             state: Some("Active"),
             last_update_status: Some("InProgress"),
@@ -210,15 +282,29 @@ impl<'a> FunctionConfiguration<'a> {
             last_update_status_reason_code: Some(CREATING),
             ..StateMembers::default()
         };
-        Self { state, ..Self::of(id, record, None) }
+        Self { state, ..Self::of(id, LATEST, &committed.function.latest, None) }
     }
 
-    /// The function as `ListFunctions` shows it.
-    pub(crate) fn listed(id: &'a FunctionId, record: &'a FunctionRecord, qualifier: Option<&str>) -> Self {
+    /// A published version.
+    pub(crate) fn published(id: &'a FunctionId, number: u64, version: &'a VersionRecord) -> Self {
+        let number = number.to_string();
+        Self::of(id, &number, version, Some(&number))
+    }
+
+    /// A version as the lists show it.
+    pub(crate) fn listed(self) -> Self {
+        Self { state: StateMembers::default(), runtime_version_config: None, ..self }
+    }
+}
+
+impl StateMembers {
+    /// What was just created.
+    fn pending() -> Self {
         Self {
-            state: StateMembers::default(),
-            runtime_version_config: None,
-            ..Self::of(id, record, qualifier)
+            state: Some("Pending"),
+            state_reason: Some(BEING_CREATED),
+            state_reason_code: Some(CREATING),
+            ..Self::default()
         }
     }
 }

@@ -62,7 +62,7 @@ pub(crate) fn refuse_creation(request: &FunctionRequest) -> Result<(), LambdaErr
         ),
         (request.tenancy_config.is_some(), "TenancyConfig", "environments are not divided by tenant."),
     ])?;
-    refuse_publishing(request.publish, request.publish_to.as_ref())?;
+    refuse_publishing_to(request.publish_to.as_ref())?;
     refuse_architecture(request.architectures.as_deref())
 }
 
@@ -87,13 +87,9 @@ pub(crate) fn refuse_code(code: &CodeRequest) -> Result<(), LambdaError> {
     ])
 }
 
-/// Refuses to publish a version: that it was ignored would be seen only when the version is called.
-pub(crate) fn refuse_publishing(
-    publish: Option<bool>,
-    publish_to: Option<&String>,
-) -> Result<(), LambdaError> {
-    let advice = "there are no published versions; leave it out and use $LATEST.";
-    first(&[(publish == Some(true), "Publish", advice), (says(publish_to), "PublishTo", advice)])
+/// Refuses to publish anywhere but as a numbered version.
+pub(crate) fn refuse_publishing_to(publish_to: Option<&String>) -> Result<(), LambdaError> {
+    first(&[(says(publish_to), "PublishTo", "it is for functions of a capacity provider; use Publish.")])
 }
 
 /// Refuses another architecture than the host's.

@@ -4,6 +4,8 @@
 //! and is handed on as the bytes that came. Checking takes no recursion, so that an event may be nested as deeply as its
 //! size allows: AWS hands such events on, and what becomes of them is the function's affair.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -54,8 +56,7 @@ async fn invoke(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
         let qualifier = target.qualifier.as_deref().unwrap_or(LATEST);
         LambdaError::FunctionNotFound(target.id.qualified_arn(Some(qualifier)))
     };
-    target.check_qualifier().map_err(|_| not_found())?;
-    let function = lambda.functions.get(&target.id).await?.ok_or_else(not_found)?;
+    let function = lambda.functions.get(&target).await?.ok_or_else(not_found)?;
     let client_context = call.header("x-amz-client-context").map(read_client_context).transpose()?;
     let payload = check_event(call.body.clone()).await?;
     match manner.kind {
@@ -75,14 +76,16 @@ async fn invoke(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
         client_context,
         trace_header: call.header("x-amzn-trace-id").map(str::to_owned),
     };
-    let outcome = lambda.executor.invoke(function.version.clone(), event).await?;
-    Ok(reply(outcome, manner.tail))
+    let version = Arc::clone(function.version_for(&call.request_id));
+    let executed = HeaderValue::from_str(&version.version).expect("$LATEST, or digits");
+    let outcome = lambda.executor.invoke(version, event).await?;
+    Ok(reply(outcome, executed, manner.tail))
 }
 
-fn reply(outcome: Outcome, tail: bool) -> Reply {
+fn reply(outcome: Outcome, executed: HeaderValue, tail: bool) -> Reply {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(EXECUTED_VERSION, HeaderValue::from_static(LATEST));
+    headers.insert(EXECUTED_VERSION, executed);
     if tail {
         let text = STANDARD.encode(&outcome.log_tail);
         headers

@@ -1,18 +1,21 @@
 //! The operations: a file or folder for each group, and the table by which the gateway knows them.
 //!
-//! - `functions`, `invoke`: one group each, which lists its own rows (`ENTRIES`)
-//! - `entry`: what a row says
+//! - `functions`, `versions`, `aliases`, `invoke`: one group each, which lists its own rows (`ENTRIES`)
+//! - `entry`: what a row says; `page`: what lists have in common
 //! - `known`: what AWS has and this service has not (yet)
 //!
 //! An operation that changes something runs as a task of its own: once begun it ends, also if the client goes away, so
 //! that a commit is always followed by what must follow it.
 
+mod aliases;
 mod entry;
 mod functions;
 mod invoke;
 mod known;
+mod page;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 pub(crate) use functions::Downloads;
 
@@ -28,8 +31,6 @@ use serde::Serialize;
 use self::entry::{Entry, Run, Running};
 use crate::Lambda;
 use crate::error::LambdaError;
-use crate::names::Target;
-use crate::records::{FUNCTIONS, FunctionRecord};
 
 /// What is fixed about Lambda.
 pub(crate) static DEFINITION: Definition = Definition {
@@ -40,7 +41,7 @@ pub(crate) static DEFINITION: Definition = Definition {
 };
 
 /// The rows, by group.
-const GROUPS: &[&[Entry]] = &[invoke::ENTRIES, functions::ENTRIES];
+const GROUPS: &[&[Entry]] = &[invoke::ENTRIES, functions::ENTRIES, versions::ENTRIES, aliases::ENTRIES];
 
 /// Every operation that is answered.
 pub(crate) static OPERATIONS: [Operation; count(GROUPS)] = listed(GROUPS);
@@ -89,13 +90,6 @@ async fn to_its_end(work: Running<'static>) -> Result<Reply, LambdaError> {
         step: "carry out the operation",
         reason: error.to_string(),
     })?
-}
-
-/// The function's record as it is now.
-async fn record_of(lambda: &Lambda, target: &Target) -> Result<FunctionRecord, LambdaError> {
-    target.check_qualifier()?;
-    let snapshot = lambda.store.snapshot().await?;
-    FUNCTIONS.get(&snapshot, &target.id.parts()).await?.ok_or_else(|| target.not_found())
 }
 
 /// An answer with a JSON body.

@@ -14,8 +14,8 @@ use crate::model::validation::Violations;
 use crate::model::{constraints, json};
 use crate::names::{FunctionId, Target};
 use crate::operations::json_reply;
-use crate::records::{self, Code, FUNCTIONS, FunctionRecord};
-use crate::settings;
+use crate::records::{self, Code, FUNCTIONS, FunctionRecord, VersionRecord};
+use crate::{settings, versions};
 
 /// Length of a bare function name, in characters.
 const NAME_LENGTH: usize = 64;
@@ -41,35 +41,51 @@ pub(super) async fn create_function(lambda: Lambda, call: Call) -> Result<Reply,
     if FUNCTIONS.get(&snapshot, &id.parts()).await?.is_some() {
         return Err(LambdaError::AlreadyExists(id.name));
     }
-    let size_bytes = zip.len() as u64;
+    let (size_bytes, publish) = (zip.len() as u64, request.publish == Some(true));
     let tags = request.tags.take().unwrap_or_default();
     let configuration = settings::create(&id, request, &runtime)?;
     let (zip, claim) = lambda.code.add(zip).await?;
-    let record = FunctionRecord {
+    let latest = VersionRecord {
         configuration,
         code: Code { zip, size_bytes, architecture: host_architecture().to_owned() },
-        tags,
         last_modified_ms: lambda.now_ms(),
         revision_id: RevisionId::random(),
         deployment: uuid::Uuid::new_v4().to_string(),
     };
-    let committed = commit(&lambda, &id, &record).await;
+    let record = FunctionRecord { latest, tags };
+    let committed = commit(&lambda, &id, &record, publish).await;
     drop(claim);
-    if let Err(error) = committed {
-        lambda.code.discard(&record.code.zip).await?;
-        return Err(error);
+    match committed {
+        Ok(published) => {
+            let version = published.as_ref().map(|(number, version)| (*number, version));
+            let shown = FunctionConfiguration::created(&id, version, &record.latest);
+            json_reply(StatusCode::CREATED, &shown)
+        }
+        Err(error) => {
+            lambda.code.discard(&record.latest.code.zip).await?;
+            Err(error)
+        }
     }
-    json_reply(StatusCode::CREATED, &FunctionConfiguration::created(&id, &record))
 }
 
-async fn commit(lambda: &Lambda, id: &FunctionId, record: &FunctionRecord) -> Result<(), LambdaError> {
+/// Writes the function, and its first version where that is asked for.
+async fn commit(
+    lambda: &Lambda,
+    id: &FunctionId,
+    record: &FunctionRecord,
+    publish: bool,
+) -> Result<Option<(u64, VersionRecord)>, LambdaError> {
     let store = &lambda.store;
     store
         .transact(|transaction| async move {
             if FUNCTIONS.get(&transaction, &id.parts()).await?.is_some() {
                 return Err(LambdaError::AlreadyExists(id.name.clone()));
             }
-            Ok(records::put(&transaction, id, None, record)?)
+            records::put(&transaction, id, None, record)?;
+            match publish {
+                true => Ok(Some(versions::publish(&transaction, id, record, None).await?)),
+                false => Ok(None),
+            }
         })
         .await
 }

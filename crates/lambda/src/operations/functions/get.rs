@@ -7,27 +7,29 @@ use crate::Lambda;
 use crate::error::LambdaError;
 use crate::model::responses::{FunctionCodeLocation, FunctionConfiguration, GetFunctionResponse};
 use crate::names::Target;
-use crate::operations::{json_reply, record_of};
+use crate::operations::json_reply;
+use crate::versions;
 
 pub(super) async fn get_function(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
     let target = Target::of(&call)?;
-    let record = record_of(lambda, &target).await?;
+    let found = versions::require(&lambda.store.snapshot().await?, &target).await?;
+    let zip = &found.version().code.zip;
     let response = GetFunctionResponse {
-        configuration: FunctionConfiguration::of(&target.id, &record, target.qualifier.as_deref()),
+        configuration: FunctionConfiguration::found(&target, &found),
         code: FunctionCodeLocation {
             repository_type: "S3",
             location: lambda
                 .downloads
                 .as_ref()
-                .and_then(|downloads| downloads.location(&call, &record.code.zip, lambda.clock.wall())),
+                .and_then(|downloads| downloads.location(&call, zip, lambda.clock.wall())),
         },
-        tags: &record.tags,
+        tags: &found.function.tags,
     };
     json_reply(StatusCode::OK, &response)
 }
 
 pub(super) async fn get_function_configuration(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
     let target = Target::of(&call)?;
-    let record = record_of(lambda, &target).await?;
-    json_reply(StatusCode::OK, &FunctionConfiguration::of(&target.id, &record, target.qualifier.as_deref()))
+    let found = versions::require(&lambda.store.snapshot().await?, &target).await?;
+    json_reply(StatusCode::OK, &FunctionConfiguration::found(&target, &found))
 }

@@ -12,10 +12,10 @@ use crate::model::responses::FunctionConfiguration;
 use crate::model::unsupported::{self, host_architecture};
 use crate::model::validation::Violations;
 use crate::model::{constraints, json};
-use crate::names::Target;
-use crate::operations::{json_reply, record_of};
-use crate::records::{Code, FunctionRecord};
-use crate::updates;
+use crate::names::{LATEST, Target};
+use crate::operations::json_reply;
+use crate::records::{Code, VersionRecord};
+use crate::{updates, versions};
 
 pub(super) async fn update_function_code(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> {
     let target = Target::of(&call)?;
@@ -24,24 +24,26 @@ pub(super) async fn update_function_code(lambda: Lambda, call: Call) -> Result<R
     constraints::check_code_update(&request, &mut violations);
     violations.into_result()?;
     let guard = request.revision_id.take();
-    let old = record_of(&lambda, &target).await?;
-    updates::check_revision(&old, guard.as_deref())?;
-    unsupported::refuse_publishing(request.publish, request.publish_to.as_ref())?;
+    target.require_latest()?;
+    let old = versions::require(&lambda.store.snapshot().await?, &target).await?.function;
+    updates::check_revision(&old.latest, guard.as_deref())?;
+    unsupported::refuse_publishing_to(request.publish_to.as_ref())?;
     unsupported::refuse_architecture(request.architectures.as_deref())?;
     let zip = take_zip(request.take_code())?;
     let size_bytes = zip.len() as u64;
     let code = |zip| Code { zip, size_bytes, architecture: host_architecture().to_owned() };
     if request.dry_run == Some(true) {
-        let would_be = FunctionRecord { code: code(lambda.code.check(zip).await?), ..old };
-        return json_reply(StatusCode::OK, &FunctionConfiguration::of(&target.id, &would_be, None));
+        let would_be = VersionRecord { code: code(lambda.code.check(zip).await?), ..old.latest };
+        return json_reply(StatusCode::OK, &FunctionConfiguration::of(&target.id, LATEST, &would_be, None));
     }
     let _in_progress = lambda.updates.begin(&target.id)?;
     let (zip, claim) = lambda.code.add(zip).await?;
     let code = code(zip.clone());
     let (now_ms, revision_id) = (lambda.now_ms(), RevisionId::random());
     let deployment = uuid::Uuid::new_v4().to_string();
-    let committed = updates::commit(&lambda, &target, guard.as_deref(), |old| {
-        Ok(FunctionRecord {
+    let publish = request.publish == Some(true);
+    let committed = updates::commit(&lambda, &target, guard.as_deref(), publish, |old| {
+        Ok(VersionRecord {
             code: code.clone(),
             last_modified_ms: now_ms,
             revision_id: revision_id.clone(),
@@ -52,7 +54,7 @@ pub(super) async fn update_function_code(lambda: Lambda, call: Call) -> Result<R
     let committed = committed.await;
     drop(claim);
     match committed {
-        Ok(record) => json_reply(StatusCode::OK, &FunctionConfiguration::updated(&target.id, &record)),
+        Ok(done) => json_reply(StatusCode::OK, &FunctionConfiguration::updated(&target.id, &done)),
         Err(error) => {
             lambda.code.discard(&zip).await?;
             Err(error)

@@ -11,9 +11,9 @@ use crate::model::responses::FunctionConfiguration;
 use crate::model::validation::Violations;
 use crate::model::{constraints, json, unsupported};
 use crate::names::Target;
-use crate::operations::{json_reply, record_of};
-use crate::records::FunctionRecord;
-use crate::{settings, updates};
+use crate::operations::json_reply;
+use crate::records::VersionRecord;
+use crate::{settings, updates, versions};
 
 pub(super) async fn update_function_configuration(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> {
     let target = Target::of(&call)?;
@@ -24,7 +24,9 @@ pub(super) async fn update_function_configuration(lambda: Lambda, call: Call) ->
     constraints::check_settings(&request, &mut violations);
     violations.into_result()?;
     let guard = request.revision_id.take();
-    updates::check_revision(&record_of(&lambda, &target).await?, guard.as_deref())?;
+    target.require_latest()?;
+    let old = versions::require(&lambda.store.snapshot().await?, &target).await?.function;
+    updates::check_revision(&old.latest, guard.as_deref())?;
     unsupported::refuse_settings(&request)?;
     settings::check(&request)?;
     let runtime = match &request.runtime {
@@ -35,9 +37,9 @@ pub(super) async fn update_function_configuration(lambda: Lambda, call: Call) ->
     let (now_ms, revision_id) = (lambda.now_ms(), RevisionId::random());
     let deployment = uuid::Uuid::new_v4().to_string();
     let region = &target.id.region;
-    let record = updates::commit(&lambda, &target, guard.as_deref(), |old| {
+    let committed = updates::commit(&lambda, &target, guard.as_deref(), false, |old| {
         let configuration = old.configuration.clone();
-        Ok(FunctionRecord {
+        Ok(VersionRecord {
             configuration: settings::update(configuration, region, request.clone(), runtime.as_deref())?,
             last_modified_ms: now_ms,
             revision_id: revision_id.clone(),
@@ -45,5 +47,5 @@ pub(super) async fn update_function_configuration(lambda: Lambda, call: Call) ->
             ..old.clone()
         })
     });
-    json_reply(StatusCode::OK, &FunctionConfiguration::updated(&target.id, &record.await?))
+    json_reply(StatusCode::OK, &FunctionConfiguration::updated(&target.id, &committed.await?))
 }

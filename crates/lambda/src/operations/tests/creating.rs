@@ -266,7 +266,6 @@ async fn what_would_be_ignored_is_refused_by_name() {
         ("KMSKeyArn", json!("arn:aws:kms:us-east-1:123456789012:key/x")),
         ("CodeSigningConfigArn", json!("arn:aws:lambda:us-east-1:123456789012:code-signing-config:csc-1")),
         ("DeadLetterConfig", json!({"TargetArn": "arn:aws:sqs:us-east-1:123456789012:q"})),
-        ("Publish", json!(true)),
         ("PublishTo", json!("LATEST_PUBLISHED")),
     ];
     for (member, value) in cases {

@@ -1,9 +1,11 @@
 //! The operations against a store in memory and an executor that only notes what it is asked: what a client sees, what is
 //! stored, what the executor is told.
 
+mod aliasing;
 mod changing;
 mod creating;
 mod invoking;
+mod publishing;
 mod reading;
 
 use std::collections::BTreeMap;
