@@ -35,6 +35,8 @@ pub enum Command {
     Quickstart,
     /// Create a function from a folder or a zip, or update the one that is there.
     Deploy(Deploy),
+    /// Work on a function: deploy its folder whenever a file is saved, and show its log and the answer of a test event.
+    Dev(Dev),
     /// Invoke a function: its answer on stdout, its log on stderr.
     Invoke(Invoke),
     /// List the functions.
@@ -200,6 +202,23 @@ pub struct Deploy {
     /// The server.
     #[command(flatten)]
     pub target: Target,
+}
+
+/// `freehold dev`
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// What is deployed, and how.
+    #[command(flatten)]
+    pub deploy: Deploy,
+
+    /// The test event, invoked after each deployment and whenever it is saved itself [default: event.json in the folder,
+    /// where there is one; it is no part of the package].
+    #[arg(long, value_name = "FILE")]
+    pub event: Option<PathBuf>,
+
+    /// The server's data folder, where the log is read [default: as for serve].
+    #[arg(long, env = "FREEHOLD_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
 }
 
 /// `freehold invoke`

@@ -42,12 +42,25 @@ pub struct Guess {
 pub fn read(source: &Path) -> Result<Package> {
     let kind = fs::metadata(source).with_context(|| format!("cannot read {}", source.display()))?;
     if kind.is_dir() {
-        return from_files(&collect(source)?);
+        return read_folder(source, None);
     }
     let zip = fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
     let guess = guess_from_zip(&zip)
         .with_context(|| format!("{} is neither a folder nor a zip", source.display()))?;
     Ok(Package { zip, guess })
+}
+
+/// Reads a folder but for one file, which is given by its path.
+pub fn read_folder(folder: &Path, without: Option<&Path>) -> Result<Package> {
+    let left_out = without.and_then(|file| file.strip_prefix(folder).ok()).and_then(Path::to_str);
+    let mut entries = collect(folder)?;
+    entries.retain(|entry| Some(entry.name.as_str()) != left_out);
+    from_files(&entries)
+}
+
+/// Whether a path within a folder is never part of its package.
+pub fn is_left_out(path: &Path) -> bool {
+    path.components().any(|part| LEFT_OUT.iter().any(|name| part.as_os_str() == *name))
 }
 
 /// A file of a package.

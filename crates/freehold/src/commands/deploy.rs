@@ -31,17 +31,8 @@ pub(super) async fn run(words: Deploy, as_json: bool) -> Result<u8> {
     progress(as_json, &format!("Packing {}", words.source.display()));
     let package = package::read(&words.source)?;
     let mut client = Client::connect(&words.target).await?;
-    let settings = settings(&words)?;
-    let there = client.get(&format!("/{}/configuration", encode(&name))).await?;
-    let size_kib = package.zip.len().div_ceil(1024);
-    let (verb, result) = if there.status == StatusCode::NOT_FOUND {
-        progress(as_json, &format!("Creating {name} ({size_kib} KiB)"));
-        ("Created", create(&mut client, &name, &words, &package, settings).await?)
-    } else {
-        there.checked()?;
-        progress(as_json, &format!("Updating {name} ({size_kib} KiB)"));
-        ("Updated", update(&mut client, &name, &words, &package, settings).await?)
-    };
+    progress(as_json, &format!("Deploying {name} ({} KiB)", package.zip.len().div_ceil(1024)));
+    let (verb, result) = put(&mut client, &name, &words, &package).await?;
     if as_json {
         output::json(&result)?;
         return Ok(exit::OK);
@@ -53,6 +44,22 @@ pub(super) async fn run(words: Deploy, as_json: bool) -> Result<u8> {
     output::line(format_args!("  Handler  {}", text("Handler")))?;
     output::line(format_args!("Invoke it: freehold invoke {name} '{{}}'"))?;
     Ok(exit::OK)
+}
+
+/// Creates the function, or updates the one that is there; what was done, and the function as the server tells it.
+pub(super) async fn put(
+    client: &mut Client,
+    name: &str,
+    words: &Deploy,
+    package: &Package,
+) -> Result<(&'static str, Value)> {
+    let settings = settings(words)?;
+    let there = client.get(&format!("/{}/configuration", encode(name))).await?;
+    if there.status == StatusCode::NOT_FOUND {
+        return Ok(("Created", create(client, name, words, package, settings).await?));
+    }
+    there.checked()?;
+    Ok(("Updated", update(client, name, words, package, settings).await?))
 }
 
 fn progress(as_json: bool, text: &str) {
@@ -135,7 +142,8 @@ fn settings(words: &Deploy) -> Result<Map<String, Value>> {
     Ok(settings)
 }
 
-fn function_name(words: &Deploy) -> Result<String> {
+/// The function's name: as said, else the folder's or zip's.
+pub(super) fn function_name(words: &Deploy) -> Result<String> {
     let name = match &words.name {
         Some(name) => name.clone(),
         None => {

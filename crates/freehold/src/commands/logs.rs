@@ -14,7 +14,7 @@ use crate::exit;
 use crate::server::logs_folder;
 
 /// How often the files are looked at while following.
-const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
+pub(super) const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 /// How many of the last lines are printed first.
 const LINES_MAX: usize = 10_000;
 

@@ -2,6 +2,7 @@
 
 mod delete;
 mod deploy;
+mod dev;
 mod doctor;
 mod doctor_store;
 mod invoke;
@@ -26,6 +27,7 @@ pub fn run(command_line: CommandLine) -> Result<ExitCode> {
         Command::Serve(words) => wait(serve::run(words, json)),
         Command::Quickstart => wait(quickstart::run(json)),
         Command::Deploy(words) => wait(deploy::run(words, json)),
+        Command::Dev(words) => wait(dev::run(words, json)),
         Command::Invoke(words) => wait(invoke::run(words, json)),
         Command::List(words) => wait(list::run(words, json)),
         Command::Delete(words) => wait(delete::run(words, json)),
