@@ -370,7 +370,6 @@ UNSUPPORTED = {
     "a file system": ({"FileSystemConfigs": [{"Arn": "arn:aws:elasticfilesystem:us-east-1:000000000000:access-point/fsap-0123456789abcdef0",
                                               "LocalMountPath": "/mnt/x"}]}, "FileSystemConfigs"),
     "layers": ({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:x:1"]}, "Layers"),
-    "publishing": ({"Publish": True}, "Publish"),
     "a dead-letter queue": ({"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}}, "DeadLetterConfig"),
     "SnapStart": ({"SnapStart": {"ApplyOn": "PublishedVersions"}}, "SnapStart"),
     "code in S3": ({"Code": {"S3Bucket": "bucket", "S3Key": "key"}}, "S3"),
@@ -522,12 +521,10 @@ def test_an_invoke_that_is_refused(lenient, victim, case):
 # --- what does not exist ----------------------------------------------------------------------------------------------
 
 UNKNOWN_OPERATIONS = [
-    ("lambda", "publish_version", {"FunctionName": "victim-of-errors"}, "PublishVersion"),
-    ("lambda", "list_layers", {}, "ListLayers"),
     ("lambda", "list_event_source_mappings", {}, "ListEventSourceMappings"),
-    ("lambda", "create_alias", {"FunctionName": "victim-of-errors", "Name": "a", "FunctionVersion": "1"}, "CreateAlias"),
-    ("lambda", "put_function_concurrency", {"FunctionName": "victim-of-errors", "ReservedConcurrentExecutions": 1},
-     "PutFunctionConcurrency"),
+    ("lambda", "create_function_url_config", {"FunctionName": "victim-of-errors", "AuthType": "NONE"},
+     "CreateFunctionUrlConfig"),
+    ("lambda", "get_function_event_invoke_config", {"FunctionName": "victim-of-errors"}, "GetFunctionEventInvokeConfig"),
     ("sqs", "list_queues", {}, "ListQueues"),
     ("dynamodb", "list_tables", {}, "ListTables"),
     ("events", "list_rules", {}, "ListRules"),
