@@ -12,6 +12,8 @@ use crate::run;
 pub(crate) enum Name {
     /// Warm and cold invocations of the hello function, and how soon `serve` is ready, beside their floors.
     Invoke,
+    /// Lambda's control plane with 10,000 functions: reads, mixed calls, creation to the first answer, a package of 50 MB.
+    Control,
     /// The store's engines, beside the machine's own limits: writers, reads, scans, ten million keys.
     Store {
         /// Leave out the ten million keys.
@@ -37,6 +39,7 @@ pub(crate) enum Name {
 pub(crate) fn run(name: Name) -> Result<()> {
     run::checked(&mut match name {
         Name::Invoke => run::cargo(&["bench", "-q", "-p", "freehold", "--bench", "invoke"]),
+        Name::Control => run::cargo(&["bench", "-q", "-p", "freehold", "--bench", "control"]),
         Name::Store { quick, folder } => {
             let mut command = run::cargo(&["bench", "-q", "-p", "freehold-store", "--bench", "store", "--"]);
             command.args(quick.then_some("--quick")).args(folder);

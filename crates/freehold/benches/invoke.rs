@@ -2,23 +2,20 @@
 //! against the real binary over its public, signed API. Run by `cargo xtask bench invoke`; figures stand in
 //! `docs/benchmarks.md`.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+mod support;
+
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use freehold::cli::Target;
 use freehold::client::Client;
 use freehold::package;
-use freehold_gateway::credentials::DEVELOPMENT_KEY;
-use freehold_runtimes::catalog::{Catalog, Family, Options};
-use freehold_wire::sigv4::Credentials;
 use http::Method;
 use serde_json::json;
+use support::{Server, python, row};
 
 const CODE: &str = "\
 def lambda_handler(event, context):
@@ -35,13 +32,7 @@ fn main() -> Result<()> {
 }
 
 async fn measure() -> Result<()> {
-    let catalog = Catalog::new(Options::default());
-    let python = catalog
-        .all()
-        .into_iter()
-        .filter_map(|(runtime, found)| found.ok().filter(|_| runtime.family == Family::Python))
-        .min_by_key(|installed| installed.runtime.id != "python3.12")
-        .context("no Python found")?;
+    let python = python()?;
     println!("runtime: {} ({})", python.runtime.id, python.version);
 
     let folder = tempfile::tempdir()?;
@@ -62,8 +53,7 @@ async fn measure() -> Result<()> {
     let python_floor = row("floor of cold: python -S -c 'import json'", &mut floor);
 
     let server = Server::start(folder.path())?;
-    let target = Target { endpoint: server.endpoint.clone(), region: "us-east-1".to_owned() };
-    let mut client = Client::connect_as(&target, Credentials::new(DEVELOPMENT_KEY, DEVELOPMENT_KEY)).await?;
+    let mut client = server.client().await?;
     create_functions(&mut client, python.runtime.id).await?;
 
     let mut cold = Vec::new();
@@ -112,43 +102,4 @@ async fn invoke(client: &mut Client, name: &str) -> Result<Duration> {
     answer.checked()?;
     anyhow::ensure!(&answer.body[..] == br#"{"statusCode": 200, "body": "Hello, Alice!"}"#, "a wrong answer");
     Ok(took)
-}
-
-/// The real binary, serving on a port of its own choice.
-struct Server {
-    child: Child,
-    endpoint: String,
-    ready: Duration,
-}
-
-impl Server {
-    fn start(data: &Path) -> Result<Self> {
-        let start = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_freehold"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--data"])
-            .arg(data)
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().context("no stdout")?).read_line(&mut line)?;
-        let ready = start.elapsed();
-        let endpoint =
-            line.split_whitespace().find(|word| word.starts_with("http")).context("no address")?.to_owned();
-        Ok(Self { child, endpoint, ready })
-    }
-
-    fn stop(mut self) -> Result<()> {
-        Command::new("kill").arg(self.child.id().to_string()).status()?;
-        self.child.wait()?;
-        Ok(())
-    }
-}
-
-/// Prints the row of one series and gives its median.
-fn row(name: &str, series: &mut [Duration]) -> Duration {
-    series.sort();
-    let at = |share: f64| series[((series.len() - 1) as f64 * share) as usize];
-    let ms = |duration: Duration| duration.as_secs_f64() * 1_000.0;
-    println!("{name:50} p50 {:8.3} ms   p99 {:8.3} ms   n {}", ms(at(0.5)), ms(at(0.99)), series.len());
-    at(0.5)
 }

@@ -1,6 +1,8 @@
 //! `GetFunction`, `GetFunctionConfiguration`, `ListFunctions`.
 
 use super::*;
+use crate::names::FunctionId;
+use crate::records::{self, FUNCTIONS};
 
 #[tokio::test]
 async fn a_function_is_found_by_every_name() {
@@ -177,4 +179,59 @@ async fn the_link_to_a_package_leads_to_it() {
     let mut others = package(hash);
     others.principal.account = AccountId::new("111111111111");
     assert_eq!(fixture.error(others).await.0, "ResourceNotFoundException");
+}
+
+/// Functions that come or go while a client pages through the list neither repeat nor hide others.
+#[tokio::test]
+async fn ten_thousand_functions_are_listed_by_pages_while_some_are_deleted() {
+    const COUNT: usize = 10_000;
+    let fixture = Fixture::new().await;
+    fixture.create("f").await;
+    let id = |name: &str| FunctionId {
+        account: AccountId::new(ACCOUNT),
+        region: Region::new("us-east-1"),
+        name: name.to_owned(),
+    };
+    let record =
+        FUNCTIONS.get(&fixture.store.snapshot().await.unwrap(), &id("f").parts()).await.unwrap().unwrap();
+    let names: Vec<String> = (0..COUNT).map(|number| format!("g{number:05}")).collect();
+    for chunk in names.chunks(1_000) {
+        let (id, record) = (&id, &record);
+        let write = fixture.store.transact(|transaction| async move {
+            for name in chunk {
+                records::put(&transaction, &id(name), None, record)?;
+            }
+            Ok::<_, freehold_store::StoreError>(())
+        });
+        write.await.unwrap();
+    }
+    let (mut seen, mut deleted, mut marker) = (Vec::new(), Vec::new(), None::<String>);
+    loop {
+        let mut request = call("ListFunctions", None);
+        if let Some(marker) = &marker {
+            request = with_query(request, "Marker", marker);
+        }
+        let page = fixture.json(request).await;
+        let found = page["Functions"].as_array().unwrap().iter();
+        seen.extend(found.map(|function| function["FunctionName"].as_str().unwrap().to_owned()));
+        // The last one that was shown, which the marker names, and one that is still to come.
+        let last = seen.last().unwrap().clone();
+        if let Ok(number) = last.trim_start_matches('g').parse::<usize>() {
+            for name in [last, format!("g{:05}", number + 70)] {
+                if fixture.send(call("DeleteFunction", Some(&name))).await.is_ok() {
+                    deleted.push(name);
+                }
+            }
+        }
+        match page["NextMarker"].as_str() {
+            Some(next) => marker = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    assert!(seen.is_sorted() && seen.windows(2).all(|pair| pair[0] != pair[1]), "nothing repeats");
+    let missing: Vec<_> = names.iter().filter(|name| seen.binary_search(name).is_err()).collect();
+    assert!(
+        !missing.is_empty() && missing.iter().all(|name| deleted.contains(name)),
+        "only what was deleted is missing"
+    );
 }
