@@ -441,11 +441,11 @@ async fn a_kill_of_all_is_undone_by_any_next_start() {
     let Some(_nets) = Nets::make() else { return };
     let mut server = Server::with_network("internet");
     let cgroups = recorded(&server.state());
-    server.kill_both();
+    let undisturbed = server.kill_both();
     until("the processes are gone", || processes(&server.text).is_empty()).await;
     until("the links are gone", || traces().0 == 0).await;
     assert_eq!(traces(), (0, 1, "1".to_owned()));
-    drop(server);
+    drop((server, undisturbed));
     // Another folder, and not even with access to the internet.
     let host = Host::start();
     assert_eq!(traces(), (0, 0, "0".to_owned()));

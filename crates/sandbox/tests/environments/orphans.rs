@@ -4,12 +4,14 @@
 //! contain, and by who started them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use freehold_sandbox::spec::{Network, Sandbox, Spec};
 use freehold_sandbox::{NamespaceSandbox, Options};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -92,12 +94,16 @@ impl Server {
         Pid::from_raw(found.expect("a helper").file_name().to_str().unwrap().parse().unwrap())
     }
 
-    /// Kills the helper and the server, which must not have the time to start another.
-    pub(crate) fn kill_both(&mut self) {
+    /// Kills the helper and the server, which must not have the time to start another. Nor does any other server of this host
+    /// remove what they leave, for as long as what this gives is held.
+    pub(crate) fn kill_both(&mut self) -> Flock<File> {
+        let lock = File::options().write(true).open("/run/freehold/lock").unwrap();
+        let undisturbed = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error).unwrap();
         let helper = self.helper();
         kill(Pid::from_raw(self.process.id() as i32), Signal::SIGSTOP).unwrap();
         kill(helper, Signal::SIGKILL).unwrap();
         self.kill();
+        undisturbed
     }
 
     pub(crate) fn kill(&mut self) {
@@ -244,11 +250,12 @@ async fn a_killed_server_and_helper_leave_only_what_the_next_start_removes() {
     let mut server = Server::start();
     let cgroups = recorded(&server.state());
     let inside = server.inside();
-    server.kill_both();
+    let undisturbed = server.kill_both();
     until("the processes are gone", || processes(&server.text).is_empty()).await;
     inside.is_gone().await;
     until("the loop devices are gone", || loops(&server.state()) == 0).await;
     assert!(cgroups.iter().any(|folder| folder.exists()), "nothing was left to be removed");
+    drop(undisturbed);
     let next = NamespaceSandbox::start(Options::new(server.state())).unwrap();
     let stale = cgroups.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap().flatten());
     let names: BTreeSet<_> =
@@ -277,10 +284,11 @@ async fn what_a_dead_server_left_goes_even_without_its_folder() {
     let mut living = Server::start();
     let mut dead = Server::start();
     let cgroups = recorded(&dead.state());
-    dead.kill_both();
+    let undisturbed = dead.kill_both();
     until("the processes are gone", || processes(&dead.text).is_empty()).await;
     drop(dead);
     assert!(cgroups.iter().any(|folder| folder.exists()), "nothing was left to be removed");
+    drop(undisturbed);
     let host = Host::start();
     assert!(!cgroups.iter().any(|folder| folder.exists()));
     assert!(recorded(&living.state()).iter().all(|folder| folder.exists()));
