@@ -15,6 +15,8 @@ from harness import functions
 from harness import server as servers
 
 PREFERRED_PYTHON = "python3.12"
+#: How long functions may take that are no test of that, in seconds: AWS's three are few on a machine that is busy.
+FUNCTION_TIMEOUT_S = 60
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -66,7 +68,7 @@ def client(server):
 @pytest.fixture(scope="session")
 def installed():
     """What `freehold runtimes --json` found: `{id: {"installed": …, "version": …}}`."""
-    output = subprocess.run([servers.binary(), "runtimes", "--json"], capture_output=True, check=True, timeout=60,
+    output = subprocess.run([servers.binary(), "runtimes", "--json"], capture_output=True, check=True, timeout=120,
                             env=servers.clean_environment()).stdout
     return {each["id"]: each for each in json.loads(output)}
 
@@ -109,10 +111,12 @@ def name(request):
 
 @pytest.fixture
 def make(client, name):
-    """`make(runtime, handler, files, **settings)` deploys a function for this test alone."""
+    """`make(runtime, handler, files, **settings)` deploys a function for this test alone; `Timeout=None` leaves AWS's own."""
     made = []
 
-    def make(runtime, handler, files, modes=None, **settings):
+    def make(runtime, handler, files, modes=None, Timeout=FUNCTION_TIMEOUT_S, **settings):
+        if Timeout is not None:
+            settings["Timeout"] = Timeout
         try:
             function = functions.create(client, f"{name}-{len(made)}", runtime, handler, files, modes, **settings)
         except ClientError as error:

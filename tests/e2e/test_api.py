@@ -40,7 +40,7 @@ def arn(name):
 @pytest.fixture
 def function(make, python):
     """A function with every default."""
-    return make(python, "lambda_function.handler", package())
+    return make(python, "lambda_function.handler", package(), Timeout=None)
 
 
 def active(client, name):
@@ -375,6 +375,7 @@ def test_invoking_while_updating_never_fails(client, function):
     for thread in threads:
         thread.start()
     try:
+        wait_until(lambda: answers, "version 1 answers")
         for version in (2, 3, 4):
             client.update_function_code(FunctionName=function.name, ZipFile=package(version))
             active(client, function.name)

@@ -30,8 +30,8 @@ LACKING = ("ENOSYS", "EAFNOSUPPORT", "EPROTONOSUPPORT", "ENODEV", "ENOPKG", "ENO
 #: How an environment may end at an attacker's hands.
 ENDS = ("Runtime.ExitError", "Runtime.OutOfMemory", "Sandbox.Timedout", "Runtime.Unknown")
 CAP_SYS_RESOURCE = 24
-NEIGHBOUR_SLOWEST_S = 8
-CONTROL_TIMEOUT_S = 40
+NEIGHBOUR_SLOWEST_S = 20
+CONTROL_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
@@ -112,15 +112,17 @@ ATTACKS = [
     Attack("processes.steal_descriptors"),
     Attack("processes.kill_by_number", target={"sacrifice": True}),
     Attack("processes.kill_everyone", "namespaces", may_die=True),
-    Attack("processes.live_on", target={"work_s": 30}, witness=witness.sees_daemon, settings={"Timeout": 1}, may_die=True,
-           cut_s=1),
+    Attack("processes.live_on", target={"work_s": 30}, witness=witness.sees_daemon, settings={"Timeout": 4}, may_die=True,
+           cut_s=4),
     Attack("processes.compute_on", witness=witness.sees_computing),
-    Attack("processes.fork_bomb", target={"processes_wanted": 1200}, may_die=True, settings={"MemorySize": 2048}),
+    Attack("processes.fork_bomb", target={"processes_wanted": 1200}, outside={"limit_s": 60}, may_die=True,
+           settings={"MemorySize": 2048}),
     Attack("processes.thread_bomb", target={"processes_wanted": 1200}, may_die=True, settings={"MemorySize": 512}),
     Attack("network.reach_host_loopback"),
     Attack("network.reach_host_addresses"),
     Attack("network.reach_neighbour", "neighbour", scene=True),
-    Attack("network.serve_on_host_port", target={"listen_s": 1.5}, witness=witness.sees_port),
+    Attack("network.serve_on_host_port", target={"listen_s": 1.5}, outside={"listen_s": 60},
+           witness=witness.sees_port),
     Attack("network.open_raw_sockets"),
     Attack("network.open_strange_sockets"),
     Attack("network.open_vsock"),
@@ -128,7 +130,7 @@ ATTACKS = [
     Attack("network.reach_host_sockets"),
     Attack("network.read_host_shared_memory"),
     Attack("network.poison_runtime_api"),
-    Attack("network.hoard_connections", target={"connections": 900, "hold_s": 1.5}, outside={"hold_s": 5},
+    Attack("network.hoard_connections", target={"connections": 900, "hold_s": 1.5}, outside={"hold_s": 8},
            witness=witness.misses_answers),
     Attack("resources.take_heap", target={"mib": 512}, settings={"MemorySize": 128}, may_die=True),
     Attack("resources.take_memory_file", target={"mib": 512}, settings={"MemorySize": 128}, may_die=True),
@@ -137,10 +139,11 @@ ATTACKS = [
     Attack("resources.take_kernel_memory", target={"mib": 384}, settings={"MemorySize": 128}, may_die=True),
     Attack("resources.fill_tmp", target={"mib": 544}),
     Attack("resources.open_many_files", target={"files": 1500}),
-    Attack("resources.exhaust_watches", target={"hold_s": 1}, witness=witness.loses_watches),
-    Attack("resources.exhaust_signals", target={"hold_s": 1, "signals": 1_000_000}, witness=witness.loses_timers),
-    Attack("resources.flood_log", target={"flood_bytes": 1 << 30, "flood_s": 4}, outside={"flood_bytes": 400 << 20},
-           witness=witness.sees_growth),
+    Attack("resources.exhaust_watches", target={"hold_s": 1}, outside={"hold_s": 3}, witness=witness.loses_watches),
+    Attack("resources.exhaust_signals", target={"hold_s": 1, "signals": 1_000_000}, outside={"hold_s": 3},
+           witness=witness.loses_timers),
+    Attack("resources.flood_log", target={"flood_bytes": 1 << 30, "flood_s": 4},
+           outside={"flood_bytes": 400 << 20, "flood_s": 60}, witness=witness.sees_growth),
 ]
 
 
@@ -170,7 +173,7 @@ class Scene:
         """Runs an attack as a function: its outcome, or how it ended."""
         function = functions.create(
             self.server.client(), f"attack-{attack.name.replace('.', '-')}", self.python, "attacks.run.handler", self.package,
-            **{"MemorySize": 256, "Timeout": 15} | attack.settings)
+            **{"MemorySize": 256, "Timeout": 60} | attack.settings)
         answer = function({"attack": attack.name, "target": target}, tail=False)
         if answer.error is None:
             return answer.json

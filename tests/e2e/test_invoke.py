@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def test_an_empty_payload_is_an_empty_event(python_function):
 
 def test_six_megabytes_in_and_out(python_function):
     """The largest event and the largest answer pass; one byte more is Function.ResponseSizeTooLarge."""
-    function = python_function(handler("return 'x' * event['answer']"), MemorySize=512, Timeout=20)
+    function = python_function(handler("return 'x' * event['answer']"), MemorySize=512)
     event = {"answer": SYNC_PAYLOAD_BYTES - 2, "padding": ""}
     event["padding"] = "y" * (SYNC_PAYLOAD_BYTES - len(json.dumps(event)))
     assert len(function(event).value()) == SYNC_PAYLOAD_BYTES - 2
@@ -171,8 +170,8 @@ ENDS = {
                 "Runtime exited with error: signal: killed"),
     "out of memory": ("a = []\nwhile True: a.append(b'x' * 1048576)", "Runtime.OutOfMemory",
                       "Runtime exited with error: signal: killed"),
-    "a timeout": ("import time; time.sleep(60)", "Sandbox.Timedout", "Task timed out after 1.00 seconds"),
-    "a busy timeout": ("while True: pass", "Sandbox.Timedout", "Task timed out after 1.00 seconds"),
+    "a timeout": ("import time; time.sleep(60)", "Sandbox.Timedout", "Task timed out after 3.00 seconds"),
+    "a busy timeout": ("while True: pass", "Sandbox.Timedout", "Task timed out after 3.00 seconds"),
 }
 
 
@@ -182,7 +181,7 @@ def test_an_end_of_the_environment(python_function, case):
     body, kind, says = ENDS[case]
     source = handler(f"global count\ncount += 1\nif event == 'well': return [identity, count]\nprint('before the end', flush=True)\n{body}",
                      before=COUNTER)
-    function = python_function(source, Timeout=1 if "timeout" in case else 10)
+    function = python_function(source, Timeout=3 if "timeout" in case else 60)
     identity, count = function("well").value()
     assert count == 1
 
@@ -194,7 +193,7 @@ def test_an_end_of_the_environment(python_function, case):
     if kind == "Sandbox.Timedout":
         # AWS printed a line "Task timed out after …" until REPORT had a status.
         assert answer.report["rest"].strip() == "Status: timeout"
-        assert 1000 <= float(answer.report["duration"]) < 1500
+        assert float(answer.report["duration"]) == 3000
     else:
         assert answer.report["rest"].strip() == f"Status: error\tError Type: {kind}"
     assert "before the end" in answer.log
@@ -282,13 +281,13 @@ def test_the_context_object(client, python_function):
         "return {'request': c.aws_request_id, 'name': c.function_name, 'version': c.function_version, 'arn': c.invoked_function_arn,\n"
         "        'memory': c.memory_limit_in_mb, 'group': c.log_group_name, 'stream': c.log_stream_name,\n"
         "        'left': c.get_remaining_time_in_millis(), 'identity': [c.identity.cognito_identity_id, c.identity.cognito_identity_pool_id],\n"
-        "        'client': c.client_context}"), Timeout=10, MemorySize=192)
+        "        'client': c.client_context}"), MemorySize=192)
     answer = function()
     seen = answer.value()
     arn = f"arn:aws:lambda:us-east-1:000000000000:function:{function.name}"
     assert seen.pop("request") == answer.report["id"] == answer.request_id
     assert re.fullmatch(r"\d{4}/\d\d/\d\d/\[\$LATEST\][0-9a-f]{32}", seen.pop("stream"))
-    assert 9_000 < seen.pop("left") <= 10_000
+    assert 30_000 < seen.pop("left") <= 60_000
     assert seen == {"name": function.name, "version": "$LATEST", "arn": arn, "memory": "192",
                     "group": f"/aws/lambda/{function.name}", "identity": [None, None], "client": None}
     assert functions.Function(client, arn + ":$LATEST", None)().value()["arn"] == arn + ":$LATEST"
@@ -345,7 +344,7 @@ def test_tmp_is_as_large_as_configured_and_not_memory(python_function):
     function = python_function(handler(
         "block = bytes(range(256)) * 4096\nwith open('/tmp/big', 'wb') as file:\n    for _ in range(500): file.write(block)\n"
         "total = 0\nwith open('/tmp/big', 'rb') as file:\n    while piece := file.read(1 << 20): total += len(piece)\nreturn total >> 20"),
-        Timeout=30)
+        Timeout=120)
     assert function().value() == 500
 
 
@@ -364,14 +363,15 @@ def test_an_environment_is_kept(python_function):
 
 def test_concurrent_events_get_environments_of_their_own(python_function):
     """Ten events at once run in ten environments, at the same time; afterwards those are used again."""
-    function = python_function(handler("import time\ntime.sleep(event)\nreturn identity", before=COUNTER), Timeout=20)
+    function = python_function(handler(
+        "import time\nbegan = time.monotonic()\ntime.sleep(event)\nreturn identity, began, time.monotonic()", before=COUNTER))
     with ThreadPoolExecutor(10) as pool:
-        started = time.monotonic()
-        identities = {answer.value() for answer in pool.map(lambda _: function(1.5, tail=False), range(10))}
-        together_s = time.monotonic() - started
+        # So long that the last of ten starts is over before the first event is, or that would be served by the same one.
+        answers = [answer.value() for answer in pool.map(lambda _: function(8, tail=False), range(10))]
+    identities = {identity for identity, _, _ in answers}
     assert len(identities) == 10
-    assert together_s < 10, "they ran one after another"
-    assert function(0).value() in identities
+    assert max(began for _, began, _ in answers) < min(ended for _, _, ended in answers), "they ran one after another"
+    assert function(0).value()[0] in identities
 
 
 def test_an_environment_is_never_shared(make, python):
@@ -388,11 +388,11 @@ def test_an_environment_is_never_shared(make, python):
 def test_a_frozen_environment_wakes_up(python_function, server):
     """A background thread stands still between events and goes on in the next one."""
     function = python_function(handler(
-        "if event: time.sleep(event)\nreturn ticks[0]",
+        "end = ticks[0] + event\nwhile ticks[0] < end: time.sleep(0.01)\nreturn ticks[0]",
         before="import threading, time\nticks = [0]\ndef tick():\n    while True:\n        time.sleep(0.01)\n        ticks[0] += 1\n"
                "threading.Thread(target=tick, daemon=True).start()\n"))
     before = function(0).value()
-    assert function(0.5).value() > before + 10
+    assert function(10).value() >= before + 10
 
 
 def test_a_long_computation_in_many_threads(python_function):
@@ -405,15 +405,15 @@ def test_a_long_computation_in_many_threads(python_function):
         "server = socket.create_server(('127.0.0.1', 0))\nclient = socket.create_connection(server.getsockname())\n"
         "parent, child = multiprocessing.Pipe()\n"
         "process = multiprocessing.get_context('fork').Process(target=child.send, args=('sent',))\nprocess.start(); process.join()\n"
-        "return [out, sorted(found) == list(range(50)), client.getpeername()[0], parent.recv()]"), Timeout=10, MemorySize=512)
+        "return [out, sorted(found) == list(range(50)), client.getpeername()[0], parent.recv()]"), MemorySize=512)
     assert function().value() == ["42", True, "127.0.0.1", "sent"]
 
 
 def test_a_timeout_that_comes_during_many(python_function):
     """One event that times out does not touch another one that runs at the same time."""
-    function = python_function(handler("import time\ntime.sleep(event)\nreturn event"), Timeout=2)
+    function = python_function(handler("import time\ntime.sleep(event)\nreturn event"), Timeout=6)
     with ThreadPoolExecutor(2) as pool:
-        slow, fine = pool.submit(function, 9), pool.submit(function, 1)
+        slow, fine = pool.submit(function, 60), pool.submit(function, 1)
         assert fine.result().value() == 1
         assert slow.result().failure()[0] == "Sandbox.Timedout"
 
@@ -425,21 +425,18 @@ def test_a_client_that_leaves_does_not_stop_its_event(server, python_function):
 
     from harness import wire
 
-    function = python_function(handler("import time\nif event.get('mark'): time.sleep(0.5); open('/tmp/done', 'w').close()\n"
-                                       "return os.path.exists('/tmp/done')", before=COUNTER))
-    assert function({}).value() is False
-    sent = wire.request_bytes(server, "POST", f"/2015-03-31/functions/{function.name}/invocations", b'{"mark": true}')
+    function = python_function(handler("import time\nprint('begun')\ntime.sleep(1)\nprint('to its end')"))
+    sent = wire.request_bytes(server, "POST", f"/2015-03-31/functions/{function.name}/invocations", b"{}")
     with socket.create_connection(server.address, 5) as connection:
         connection.sendall(sent)
-        wait_until(lambda: started(server, function.name), "the event starts")
+        wait_until(lambda: "begun" in log(server, function.name), "the event begins")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    wait_until(lambda: function({}).value(), "the abandoned event has run to its end")
+    wait_until(lambda: "to its end" in log(server, function.name), "the abandoned event has run to its end")
 
 
-def started(server, name):
-    """Whether a second event of the function has started, by its log."""
-    log = server.command("logs", name, "--data", server.data).stdout
-    return log.count("START RequestId") >= 2
+def log(server, name):
+    """What a function has written so far."""
+    return server.command("logs", name, "--data", server.data).stdout
 
 
 # --- the platform's endpoint ------------------------------------------------------------------------------------------
@@ -448,15 +445,15 @@ def started(server, name):
 def test_the_endpoint_from_inside(make, python):
     """AWS_ENDPOINT_URL answers inside: /health, and a signed GetCallerIdentity says that one is the execution role."""
     source = handler(
-        "import os, urllib.request\nurl = os.environ['AWS_ENDPOINT_URL']\nhealth = urllib.request.urlopen(url + '/health', timeout=5).status\n"
+        "import os, urllib.request\nurl = os.environ['AWS_ENDPOINT_URL']\nhealth = urllib.request.urlopen(url + '/health', timeout=30).status\n"
         "body = b'Action=GetCallerIdentity&Version=2011-06-15'\n"
         "headers = wire.signed_headers('POST', url + '/', body, service='sts', key=os.environ['AWS_ACCESS_KEY_ID'],\n"
         "    secret=os.environ['AWS_SECRET_ACCESS_KEY'], token=os.environ['AWS_SESSION_TOKEN'],\n"
         "    headers={'content-type': 'application/x-www-form-urlencoded'})\n"
-        "answer = urllib.request.urlopen(urllib.request.Request(url + '/', body, headers), timeout=5)\n"
+        "answer = urllib.request.urlopen(urllib.request.Request(url + '/', body, headers), timeout=30)\n"
         "return [health, answer.status, answer.read().decode()]", before="import wire\n")
     own_wire = (Path(__file__).parent / "harness/wire.py").read_text(encoding="utf-8")
-    function = make(python, "lambda_function.handler", {"lambda_function.py": source, "wire.py": own_wire}, Timeout=10)
+    function = make(python, "lambda_function.handler", {"lambda_function.py": source, "wire.py": own_wire})
     health, status, text = function().value()
     assert (health, status) == (200, 200)
     assert re.search(rf"<Arn>arn:aws:sts::\d{{12}}:assumed-role/lambda-exec-role/{function.name}</Arn>", text), text
@@ -464,7 +461,7 @@ def test_the_endpoint_from_inside(make, python):
 
 def test_many_at_once(python_function):
     """Two hundred events from sixteen clients: each gets its own answer."""
-    function = python_function(handler("return event * 2"), Timeout=20)
+    function = python_function(handler("return event * 2"))
     wrong = []
 
     def ask(start):

@@ -43,7 +43,7 @@ def test_metadata_addresses(namespace, work_folder, python, network):
         try:
             with server:
                 package = functions.folder_zip(FOLDER / "attacks")
-                function = functions.create(server.client(), "metadata", python, "attacks.run.handler", package, Timeout=15)
+                function = functions.create(server.client(), "metadata", python, "attacks.run.handler", package, Timeout=60)
                 return json.loads(control.splitlines()[-1]), function({"attack": "network.reach_metadata", "target": target}).value()
         finally:
             for greeter in greeters:

@@ -94,7 +94,7 @@ def test_the_script_of_the_tutorial(make):
         if shutil.which(tool) is None:
             pytest.skip(f"this host has no {tool}, which the tutorial's script for provided.al2023 needs")
     script = TUTORIAL_BOOTSTRAP.replace("#!/bin/sh", "#!/bin/bash")  # Debian's sh knows neither pipefail nor source
-    function = make("provided.al2023", "function.handler", {"bootstrap": script, "function.sh": TUTORIAL_FUNCTION}, Timeout=15)
+    function = make("provided.al2023", "function.handler", {"bootstrap": script, "function.sh": TUTORIAL_FUNCTION})
     answer = function.invoke(b'{"text":"Hello"}')
     assert answer.error is None, answer.raw
     assert answer.raw.decode() == "Echoing request: '{\"text\":\"Hello\"}'"

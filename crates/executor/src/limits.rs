@@ -8,9 +8,11 @@ use freehold_base::limits;
 /// sandbox each; an environment that gets its next event within this time pays neither.
 pub const FREEZE_DELAY: Duration = Duration::from_millis(10);
 
-/// How long a new event waits for an environment that has answered but not yet asked for its next event. A runtime asks
-/// within tens of microseconds, within milliseconds on a machine that is busy, while a cold start takes some ten
-/// milliseconds of computing: starting another one would be the slower way, and make a busy machine busier.
+/// How long a new event waits at least for an environment that has answered but not yet asked for its next event. A
+/// runtime asks within tens of microseconds, within milliseconds on a machine that is busy, while a cold start takes some
+/// ten milliseconds of computing: starting another one would be the slower way, and make a busy machine busier. Where
+/// starts take longer, for whatever reason, it waits as long as the version's last start took: at worst twice what the
+/// start alone would have been.
 pub const SETTLE_GRACE: Duration = Duration::from_millis(20);
 
 /// How long an environment without events is kept.
@@ -34,7 +36,7 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long an idle environment stays unfrozen.
     pub freeze_delay: Duration,
-    /// How long a new event waits for an environment that has answered but not yet asked for its next event.
+    /// How long a new event waits at least for an environment that has answered but not yet asked for its next event.
     pub settle_grace: Duration,
     /// How long the Init phase may take before it is done again inside the invocation.
     pub init_timeout: Duration,

@@ -1,12 +1,14 @@
 //! One connection: HTTP/1.1 with keep-alive and pipelining, and an end that lets the client read the last answer.
 //!
 //! When a body was refused, its rest is still on its way. Closing at once would make the system answer it with a reset,
-//! which can overtake the answer; so the sending side is closed, and the rest is thrown away for a while.
+//! which can overtake the answer; so the sending side is closed, and the rest is thrown away for as long as it comes, within
+//! the limits of a body that is wanted.
 
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -84,12 +86,17 @@ pub(crate) async fn serve(
     let mut stream = connection.into_parts().io.into_inner();
     let closed = stream.shutdown().await;
     if closed.is_ok() && unread {
-        let _ = timeout(limits.linger_timeout, throw_away(&mut stream)).await;
+        let thrown_away = timeout(limits.body_timeout, throw_away(&mut stream, limits.linger_timeout));
+        tokio::select! {
+            _ = thrown_away => {}
+            // A stopping server waits for nobody who has his answer.
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
     }
 }
 
-/// Reads until the client closes its side.
-async fn throw_away(stream: &mut TcpStream) {
+/// Reads until the client closes its side or nothing has come for a while.
+async fn throw_away(stream: &mut TcpStream, pause: Duration) {
     let mut rest = vec![0; LINGER_BYTES];
-    while let Ok(1..) = stream.read(&mut rest).await {}
+    while let Ok(Ok(1..)) = timeout(pause, stream.read(&mut rest)).await {}
 }

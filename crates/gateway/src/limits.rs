@@ -21,7 +21,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(300);
 const BODY_MEMORY_BYTES: usize = 512 * 1024 * 1024;
 /// How long requests that are under way may take once the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long the rest of a refused body is thrown away, so that the client reads the answer before the connection ends.
+/// Between two pieces of the rest of a refused body, which is thrown away so that the client reads the answer before the
+/// connection ends; all of it may take as long as a body that is wanted.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The front door's limits.
@@ -43,7 +44,7 @@ pub struct Limits {
     pub body_memory_bytes: usize,
     /// How long current requests may take once the server stops; then they are cut off.
     pub drain_timeout: Duration,
-    /// How long the rest of a refused body is thrown away before the connection ends.
+    /// How long may pass between two pieces of the rest of a refused body before the connection ends.
     pub linger_timeout: Duration,
 }
 

@@ -6,6 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use freehold_runtimes::catalog::{Catalog, Family, Installed, Options, RuntimeError, known};
@@ -152,8 +153,14 @@ fn unknown_and_missing_runtimes_say_what_to_do() {
 fn script(folder: &Path, name: &str, text: &str) {
     let file = folder.join(name);
     std::fs::create_dir_all(folder).unwrap();
-    std::fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
-    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+    // Written by a process of its own: had this one it open, a process that another test starts at that moment would for a
+    // moment have it open too, and nobody can run a program that is open for writing.
+    let written = Command::new("sh")
+        .args(["-c", "printf '%s\n' '#!/bin/sh' \"$1\" > \"$0\" && chmod 755 \"$0\""])
+        .arg(&file)
+        .arg(text)
+        .status();
+    assert!(written.unwrap().success());
 }
 
 fn only(folder: &Path, probe_timeout: Duration) -> Options {
@@ -175,7 +182,8 @@ fn candidates_that_fail_lie_or_hang_are_passed_over() {
     script(&bin, "node-22", "echo nonsense");
     script(folder.path(), "node", &version("22.4.1"));
     let started = Instant::now();
-    let found = Catalog::new(only(folder.path(), Duration::from_millis(500))).resolve("nodejs22.x").unwrap();
+    // Enough for those that answer.
+    let found = Catalog::new(only(folder.path(), Duration::from_secs(5))).resolve("nodejs22.x").unwrap();
     assert_eq!((found.version.as_str(), &found.program), ("22.4.1", &PathBuf::from("/var/lang/bin/node")));
     assert!(started.elapsed() < support::PATIENCE, "the one that hangs was waited for");
 }

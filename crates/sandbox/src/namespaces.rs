@@ -31,7 +31,7 @@ mod link;
 use self::link::Link;
 
 /// How long the helper may take for its preparations and its trial environment, in seconds; normally some 50 ms. It waits up to
-/// 5 s for a predecessor that is still cleaning up.
+/// 12 s for a predecessor that is still cleaning up.
 const GREETING_TIME_S: i64 = 30;
 /// How long an orderly end may take before the helper is left to its own end.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(15);

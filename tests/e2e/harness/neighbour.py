@@ -61,7 +61,7 @@ class Neighbour:
         source = SOURCE.format(code=code, half=reversed_memory[:half], tmp_file=self.tmp_file, tmp=tmp, port=PORT, awake_s=AWAKE_S,
                                host_secret=host_secret)
         self.function = functions.create(
-            client, f"neighbour-{mark[:8]}", runtime, "lambda_function.handler", {"lambda_function.py": source}, Timeout=20,
+            client, f"neighbour-{mark[:8]}", runtime, "lambda_function.handler", {"lambda_function.py": source}, Timeout=60,
             Environment={"Variables": {"MARK": self.mark, "SECOND_HALF": reversed_memory[half:]}})
         first = self.function({}).value()
         self.failures, self.slowest_s, self.answers = [], 0.0, 0

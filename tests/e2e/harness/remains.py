@@ -19,6 +19,7 @@ class Remains:
     def __init__(self, server, before):
         self.data = str(server.data)
         below = host.descendants(server.pid)
+        self.at_ticks = host.now_ticks()
         self.processes = {each for each in (host.identity(process) for process in below) if each}
         own = set(host.namespaces(os.getpid()).values()) | host.namespaces_of_others(below + [server.pid])
         self.namespaces = {inode for process in below for inode in host.namespaces(process).values()} - own
@@ -32,7 +33,7 @@ class Remains:
         """What of it is still there, by kind; nothing where all is gone."""
         found = {
             "processes": [each for each in self.processes if host.lives(each)],
-            "namespaces": sorted(self.namespaces & host.all_namespaces()),
+            "namespaces": sorted(self.namespaces & host.namespaces_of_older(self.at_ticks)),
             "cgroups": sorted(group for group in self.cgroups | self.cgroup_trees if os.path.isdir(group)),
             "mounts": sorted(host.mounts_below(self.data)),
             "interfaces": sorted(self.interfaces & host.interfaces()),

@@ -11,11 +11,10 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 
-from harness.waiting import wait_until
+from harness.waiting import PATIENCE_S, wait_until
 
 REGION = "us-east-1"
-START_DEADLINE_S = 20
-STOP_DEADLINE_S = 15
+START_DEADLINE_S = STOP_DEADLINE_S = PATIENCE_S
 STDERR_TAIL_BYTES = 8_000
 ADDRESS = re.compile(r"https?://[\w.\[\]:-]+:\d+")
 
@@ -117,7 +116,7 @@ class Server:
         if not self.alive():
             raise RuntimeError(f"the server ended with status {self.process.returncode}")
         try:
-            with urllib.request.urlopen(self.url + "/health", timeout=5) as answer:
+            with urllib.request.urlopen(self.url + "/health", timeout=PATIENCE_S) as answer:
                 return answer.status == 200
         except OSError:
             return False
@@ -127,7 +126,7 @@ class Server:
         key = None if settings else service
         if key is None or key not in self._clients:
             options = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": REGION} | settings
-            config = Config(retries={"total_max_attempts": 1}, read_timeout=60, connect_timeout=5,
+            config = Config(retries={"total_max_attempts": 1}, read_timeout=120, connect_timeout=PATIENCE_S,
                             max_pool_connections=64, s3={"addressing_style": "path"}, inject_host_prefix=False,
                             proxies={})
             made = boto3.session.Session().client(service, endpoint_url=self.url, config=config, **options)
@@ -167,7 +166,7 @@ class Server:
         content = self.stderr_path.read_bytes() if self.stderr_path.exists() else b""
         return content[-STDERR_TAIL_BYTES:].decode(errors="replace")
 
-    def command(self, *arguments, program=None, stdin=None, timeout_s=60, cwd=None, **variables):
+    def command(self, *arguments, program=None, stdin=None, timeout_s=2 * PATIENCE_S, cwd=None, **variables):
         """Runs `freehold ARGUMENTS…` (or another program) against this server: the completed process, text in and out."""
         return subprocess.run([program or binary(), *map(str, arguments)], input=stdin, capture_output=True, text=True,
                               timeout=timeout_s, cwd=cwd, env=client_environment(self.url, **variables), check=False)

@@ -5,7 +5,11 @@ import time
 POLL_S = 0.02
 
 
-def wait_until(condition, what, deadline_s=10.0):
+#: How long anything may take before it counts as stuck, on a machine whose processors and disks are busy with much else.
+PATIENCE_S = 60.0
+
+
+def wait_until(condition, what, deadline_s=PATIENCE_S):
     """The first true value of `condition()`; fails, saying `what` did not happen, after the deadline."""
     end = time.monotonic() + deadline_s
     while True:

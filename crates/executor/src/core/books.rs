@@ -91,6 +91,7 @@ impl Core {
             environments: BTreeSet::new(),
             starting: 0,
             settling: 0,
+            start_took: Duration::ZERO,
             idle: BTreeMap::new(),
             waiting: VecDeque::new(),
             retired: self.retired.contains(&key),

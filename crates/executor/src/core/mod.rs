@@ -51,7 +51,7 @@ pub struct Core {
     idle: BTreeMap<Moment, EnvironmentId>,
     /// Those of them that are not frozen yet.
     thawed: BTreeMap<Moment, EnvironmentId>,
-    /// All settling environments, by since when.
+    /// All settling environments, by until when they are waited for.
     settling: BTreeMap<Moment, EnvironmentId>,
     /// Functions left without versions, by when.
     unused: VecDeque<(Instant, Arc<str>)>,
@@ -120,7 +120,7 @@ impl Core {
             return Ok(event);
         }
         if must_start {
-            self.start(&key);
+            self.start(now, &key);
         }
         self.versions.get_mut(&key).expect("made above").waiting.push_back(event);
         Ok(event)
@@ -129,10 +129,13 @@ impl Core {
     /// A starting environment has ended its Init phase. After a failure it gets an event that waits, if there is one.
     pub fn init_ended(&mut self, now: Instant, id: EnvironmentId, init: Init) {
         let Some(environment) = self.environments.get_mut(&id) else { return };
-        assert_eq!(environment.state, State::Starting, "Init ends once");
+        let State::Starting { since } = environment.state else { panic!("Init ends once") };
         environment.state = State::Lingering;
         let version = self.versions.get_mut(&environment.version).expect("an environment's version is known");
         version.starting -= 1;
+        if init == Init::Succeeded {
+            version.start_took = now.saturating_duration_since(since);
+        }
         match (version.waiting.pop_front(), init) {
             (Some(event), _) => self.dispatch(id, event, true),
             (None, Init::Succeeded) => self.rest(now, id),
@@ -161,12 +164,13 @@ impl Core {
         let version = self.versions.get_mut(&key).expect("an environment's version is known");
         let function = Arc::clone(&version.function);
         let drop = self.stopping || version.retired;
+        let grace = self.limits.settle_grace.max(version.start_took);
         self.count(&function, -1);
-        let since = self.moment(now);
+        let until = self.moment(now + grace);
         let environment = self.environments.get_mut(&id).expect("looked up above");
         assert!(matches!(environment.state, State::Busy(_)), "only a busy environment answers");
-        environment.state = State::Settling(since);
-        self.settling.insert(since, id);
+        environment.state = State::Settling { until };
+        self.settling.insert(until, id);
         self.versions.get_mut(&key).expect("looked up above").settling += 1;
         if drop {
             self.drop_environment(now, id);
@@ -177,7 +181,7 @@ impl Core {
     pub fn ready(&mut self, now: Instant, id: EnvironmentId) {
         let Some(environment) = self.environments.get(&id) else { return };
         assert!(
-            matches!(environment.state, State::Settling(_) | State::Lingering),
+            matches!(environment.state, State::Settling { .. } | State::Lingering),
             "only an environment that has answered asks for more"
         );
         self.unsettle(id);
@@ -193,7 +197,7 @@ impl Core {
     pub fn dead(&mut self, now: Instant, id: EnvironmentId, fate: Fate) {
         let Some(environment) = self.environments.get(&id) else { return };
         let key = Arc::clone(&environment.version);
-        if environment.state == State::Starting {
+        if matches!(environment.state, State::Starting { .. }) {
             return self.start_failed(now, id);
         }
         if let State::Busy(event) = environment.state {
@@ -289,13 +293,14 @@ impl Core {
         Moment { at, sequence: self.new_id() }
     }
 
-    fn start(&mut self, key: &Arc<str>) {
+    fn start(&mut self, now: Instant, key: &Arc<str>) {
         let id = EnvironmentId(self.new_id());
         let version = self.versions.get_mut(key).expect("made by the caller");
         version.environments.insert(id);
         version.starting += 1;
         let definition = Arc::clone(&version.definition);
-        self.environments.insert(id, Environment { version: Arc::clone(key), state: State::Starting });
+        let state = State::Starting { since: now };
+        self.environments.insert(id, Environment { version: Arc::clone(key), state });
         self.actions.push(Action::Start { environment: id, version: definition });
     }
 
@@ -333,9 +338,9 @@ impl Core {
     /// Takes an environment off the lists of settling ones, if it is on them.
     fn unsettle(&mut self, id: EnvironmentId) {
         let environment = self.environments.get_mut(&id).expect("known to the caller");
-        if let State::Settling(since) = environment.state {
+        if let State::Settling { until } = environment.state {
             environment.state = State::Lingering;
-            self.settling.remove(&since);
+            self.settling.remove(&until);
             self.versions.get_mut(&environment.version).expect("known").settling -= 1;
         }
     }
@@ -343,8 +348,9 @@ impl Core {
     /// Drops the version's environments that have no event.
     fn drop_free(&mut self, now: Instant, key: &Arc<str>) {
         let Some(version) = self.versions.get(key) else { return };
-        let free =
-            |id: &&EnvironmentId| !matches!(self.environments[*id].state, State::Starting | State::Busy(_));
+        let free = |id: &&EnvironmentId| {
+            !matches!(self.environments[*id].state, State::Starting { .. } | State::Busy(_))
+        };
         let ids: Vec<_> = version.environments.iter().filter(free).copied().collect();
         for id in ids {
             self.drop_environment(now, id);
@@ -363,7 +369,7 @@ impl Core {
         let environment = self.environments.remove(&id).expect("known to the caller");
         let version = self.versions.get_mut(&environment.version).expect("an environment's version is known");
         version.environments.remove(&id);
-        if environment.state == State::Starting {
+        if matches!(environment.state, State::Starting { .. }) {
             version.starting -= 1;
         }
         self.leave_version_if_empty(now, &environment.version);
@@ -386,7 +392,7 @@ impl Core {
             }
             let function = Arc::clone(&version.function);
             if self.may_start(now, &function) {
-                self.start(key);
+                self.start(now, key);
                 continue;
             }
             let version = self.versions.get_mut(key).expect("looked up above");

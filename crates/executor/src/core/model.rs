@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::bucket::Bucket;
 use crate::event::{FunctionVersion, ThrottleReason};
@@ -100,11 +100,11 @@ pub(super) struct Moment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// Being made, or in its Init phase.
-    Starting,
+    Starting { since: Instant },
     /// Running an event.
     Busy(EventId),
     /// It has answered a moment ago and should ask for its next event at once.
-    Settling(Moment),
+    Settling { until: Moment },
     /// It has answered a while ago and has not asked for its next event.
     Lingering,
     /// It asked for its next event.
@@ -127,6 +127,8 @@ pub(super) struct Version {
     pub(super) environments: BTreeSet<EnvironmentId>,
     pub(super) starting: u32,
     pub(super) settling: u32,
+    /// How long the last environment took from its start to the end of its Init phase.
+    pub(super) start_took: Duration,
     /// By when they became idle: the last one is the most recently used.
     pub(super) idle: BTreeMap<Moment, EnvironmentId>,
     /// In order of arrival. Never more than `starting + settling`.

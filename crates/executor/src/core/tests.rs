@@ -117,6 +117,25 @@ fn an_event_waits_a_moment_for_an_environment_that_has_answered() {
 }
 
 #[test]
+fn an_event_waits_for_it_as_long_as_another_one_would_take_to_start() {
+    let limits = Limits::default();
+    let mut bench = Bench::new(limits.clone());
+    let slow = version("slow", "1", None);
+    bench.arrive(&slow).expect("admitted");
+    let environment = bench.started();
+    let start = 10 * limits.settle_grace;
+    bench.pass(start);
+    bench.core.init_ended(bench.now, environment, Init::Succeeded);
+    bench.dispatched();
+    bench.core.answered(bench.now, environment);
+    bench.arrive(&slow).expect("admitted");
+    bench.pass(start - Duration::from_nanos(1));
+    assert!(bench.actions().is_empty());
+    bench.pass(Duration::from_nanos(1));
+    bench.started();
+}
+
+#[test]
 fn the_most_recently_used_environment_is_picked_and_the_others_age() {
     let limits = Limits::default();
     let mut bench = Bench::new(limits.clone());

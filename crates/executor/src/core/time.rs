@@ -20,7 +20,7 @@ impl Core {
         let unused = self.unused.front().map(|(since, _)| *since + self.forget_after());
         [
             first(&self.thawed, self.limits.freeze_delay),
-            first(&self.settling, self.limits.settle_grace),
+            first(&self.settling, Duration::ZERO),
             first(&self.idle, self.limits.idle_timeout),
             unused,
         ]
@@ -31,7 +31,7 @@ impl Core {
 
     /// Time has passed.
     pub fn tick(&mut self, now: Instant) {
-        while let Some(id) = expired(&self.settling, self.limits.settle_grace, now) {
+        while let Some(id) = expired(&self.settling, Duration::ZERO, now) {
             let key = Arc::clone(&self.environments[&id].version);
             self.unsettle(id);
             self.rebalance(now, &key);

@@ -32,8 +32,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long freezing or thawing may take: ten thousand times what it takes.
 const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an answer that was sent just before the program ended may take to be read.
-const LAST_CALL: Duration = Duration::from_millis(250);
+/// How long an answer that was sent just before the program ended may take to be read. Its connections end with it, and
+/// this with them: only a machine that is very busy, or somebody who has got hold of a connection, takes so long.
+const LAST_CALL: Duration = Duration::from_secs(2);
 
 /// Why there is no instance.
 pub(super) enum StartError {

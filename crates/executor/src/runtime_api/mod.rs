@@ -139,6 +139,8 @@ async fn accept(listener: TcpListener, calls: mpsc::Sender<Call>, mut closed: on
     loop {
         tokio::select! {
             biased;
+            // First, so that a connection that has ended is not counted against the next one.
+            _ = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) if connections.len() < MAX_CONNECTIONS => {
                     admit(&mut connections, stream, &calls, &bodies);
@@ -150,7 +152,6 @@ async fn accept(listener: TcpListener, calls: mpsc::Sender<Call>, mut closed: on
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
-            _ = connections.join_next(), if !connections.is_empty() => {}
             _ = &mut closed => break,
         }
     }

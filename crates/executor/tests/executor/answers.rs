@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use freehold_base::id::RequestId;
-use freehold_executor::Limits;
 use freehold_executor::event::{Answer, InvokeError, Outcome};
 use freehold_ledger::Ledger;
 use freehold_sandbox::spec::{Exit, SandboxError};
 use freehold_store::Store;
 
-use crate::fake::{Deed, Program, echo, event, setup};
+use crate::fake::{Deed, Program, echo, event, eventually, setup};
 
 fn error(outcome: &Outcome) -> String {
     match &outcome.answer {
@@ -186,7 +185,7 @@ async fn an_init_that_never_ends_times_out_twice() {
         let _program = program;
         std::future::pending().await
     });
-    setup.limits = Limits { init_timeout: Duration::from_millis(50), ..Limits::default() };
+    setup.limits.init_timeout = Duration::from_millis(50);
     setup.timeout = Duration::from_millis(120);
     let bench = setup.bench();
     let first = event("{}");
@@ -202,22 +201,33 @@ async fn an_init_that_never_ends_times_out_twice() {
 
 #[tokio::test]
 async fn a_timeout_ends_the_environment() {
-    let mut setup = setup(|mut program: Program| async move {
+    let mut bench = setup(|mut program: Program| async move {
+        if program.number > 1 {
+            return echo(program).await;
+        }
         let mut client = program.connect().await;
         let _event = client.next().await;
         program.print("working\n");
         std::future::pending().await
-    });
-    setup.timeout = Duration::from_millis(80);
-    let mut bench = setup.bench();
+    })
+    .bench();
     let first = event("{}");
     let id = first.request_id.clone();
-    let outcome = bench.invoke(first).await.expect("runs");
-    let expected = format!("RequestId: {id} Error: Task timed out after 0.08 seconds");
+    let invocation = tokio::spawn({
+        let (executor, version) = (bench.executor.clone(), Arc::clone(&bench.version));
+        async move { executor.invoke(version, first).await }
+    });
+    eventually(|| bench.lines.text().contains(&"working".to_owned())).await;
+    // The function has done all that it will ever do, so its time may as well be over.
+    tokio::time::pause();
+    tokio::time::advance(bench.version.timeout).await;
+    tokio::time::resume();
+    let outcome = invocation.await.expect("no panic").expect("runs");
+    let expected = format!("RequestId: {id} Error: Task timed out after 60.00 seconds");
     assert_eq!(error(&outcome), format!(r#"{{"errorType":"Sandbox.Timedout","errorMessage":"{expected}"}}"#));
     let lines = tail(&outcome);
     assert_eq!(lines[1], "working");
-    assert!(lines[3].contains("\tDuration: 80.00 ms\tBilled Duration: "), "{lines:?}");
+    assert!(lines[3].contains("\tDuration: 60000.00 ms\tBilled Duration: "), "{lines:?}");
     assert!(lines[3].ends_with("\tStatus: timeout"), "{lines:?}");
     bench.done(Deed::Stop(1)).await;
     bench.invoke(event("{}")).await.expect("runs");
@@ -359,5 +369,5 @@ async fn an_event_goes_on_when_its_caller_has_gone() {
         }
     }
     let ended = |id: &RequestId| format!("END RequestId: {id}");
-    crate::fake::eventually(|| bench.lines.text().contains(&ended(&id))).await;
+    eventually(|| bench.lines.text().contains(&ended(&id))).await;
 }

@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a program gets.
 pub(crate) struct Program {
@@ -313,7 +313,9 @@ where
     let code: Code = Arc::new(move |program| Box::pin(code(program)));
     let deeds = Arc::new(watch::Sender::new(Vec::new()));
     let sandbox = FakeSandbox { code, deeds, fails: None, panics_on: None, count: AtomicUsize::new(0) };
-    Setup { sandbox, limits: Limits::default(), timeout: PATIENCE, ledger: None, bootstrap: true }
+    // Tests share the machine: unless a test is about that, a slow runtime is no reason for another environment.
+    let limits = Limits { settle_grace: PATIENCE, ..Limits::default() };
+    Setup { sandbox, limits, timeout: PATIENCE, ledger: None, bootstrap: true }
 }
 
 impl Setup {

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use freehold_executor::Limits;
 use freehold_executor::event::InvokeError;
 use tokio::sync::Semaphore;
 
-use crate::fake::{Deed, Program, echo, event, eventually, setup};
+use crate::fake::{Deed, PATIENCE, Program, echo, event, eventually, setup};
 
 /// A runtime that answers when the test lets it.
 fn gated(gate: &Arc<Semaphore>) -> impl Fn(Program) -> futures::Gated + Send + Sync + 'static + use<> {
@@ -63,10 +62,7 @@ async fn events_at_once_get_an_environment_each() {
 
 #[tokio::test]
 async fn back_to_back_events_use_one_environment() {
-    let mut setup = setup(echo);
-    // Tests share the machine: here a slow runtime is no reason for another environment.
-    setup.limits.settle_grace = Duration::from_secs(20);
-    let bench = setup.bench();
+    let bench = setup(echo).bench();
     for _ in 0..500 {
         bench.invoke(event("{}")).await.expect("runs");
     }
@@ -74,18 +70,22 @@ async fn back_to_back_events_use_one_environment() {
 }
 
 #[tokio::test]
-async fn an_idle_environment_is_frozen_thawed_for_an_event_and_dropped_in_the_end() {
+async fn an_idle_environment_is_frozen_and_thawed_for_an_event() {
     let mut setup = setup(echo);
-    setup.limits = Limits {
-        freeze_delay: Duration::from_millis(5),
-        idle_timeout: Duration::from_millis(400),
-        ..Limits::default()
-    };
+    setup.limits.freeze_delay = Duration::from_millis(5);
     let mut bench = setup.bench();
     bench.invoke(event("{}")).await.expect("runs");
     bench.done(Deed::Freeze(1)).await;
     bench.invoke(event("{}")).await.expect("runs");
     assert_eq!(bench.deeds()[..3], [Deed::Start(1), Deed::Freeze(1), Deed::Thaw(1)]);
+}
+
+#[tokio::test]
+async fn an_environment_that_is_idle_for_long_is_dropped() {
+    let mut setup = setup(echo);
+    setup.limits.idle_timeout = Duration::from_millis(20);
+    let mut bench = setup.bench();
+    bench.invoke(event("{}")).await.expect("runs");
     bench.done(Deed::Stop(1)).await;
     assert_eq!(bench.executor.environments(), 0);
 }
@@ -120,16 +120,17 @@ async fn a_shutdown_waits_for_events_and_refuses_new_ones() {
         async move { executor.invoke(version, event("{}")).await }
     });
     eventually(|| bench.starts() == 1).await;
-    let stopping = tokio::spawn({
-        let executor = bench.executor.clone();
-        async move { executor.shutdown(Duration::from_secs(20)).await }
-    });
-    tokio::task::yield_now().await;
+    let mut stopping = std::pin::pin!(bench.executor.shutdown(PATIENCE));
+    tokio::select! {
+        biased;
+        () = &mut stopping => panic!("an event is in flight"),
+        () = std::future::ready(()) => {}
+    }
     let refused = bench.invoke(event("{}")).await.expect_err("stopping");
     assert!(matches!(refused, InvokeError::Stopping), "{refused}");
     gate.add_permits(1);
     running.await.expect("no panic").expect("it was in flight");
-    stopping.await.expect("no panic");
+    stopping.await;
     assert_eq!(bench.executor.environments(), 0);
     assert!(bench.deeds().contains(&Deed::Stop(1)));
 }

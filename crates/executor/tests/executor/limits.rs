@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use freehold_executor::Limits;
 use freehold_executor::event::{InvokeError, ThrottleReason};
 
 use crate::fake::{echo, event, eventually, setup};
@@ -30,7 +29,7 @@ async fn beyond_the_accounts_concurrency_events_are_throttled_and_not_queued() {
         let _event = client.next().await;
         std::future::pending().await
     });
-    setup.limits = Limits { account_concurrency: 2, ..Limits::default() };
+    setup.limits.account_concurrency = 2;
     let bench = setup.bench();
     for _ in 0..2 {
         let (executor, version) = (bench.executor.clone(), Arc::clone(&bench.version));

@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use crate::catalog::{Family, Installed, Runtime, RuntimeError};
 
-/// How long a candidate may take to say what it is: a hundred times what an interpreter needs on a busy machine.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a candidate may take to say what it is: a hundred times what an interpreter needs, as it may have to be read
+/// from a disk that is busy with much else. One that is not waited for is not found.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The variables by which version managers are told where to keep what they install, and the folder of versions in there.
 const VERSION_FOLDERS: [(&str, &str); 6] = [

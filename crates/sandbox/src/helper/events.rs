@@ -19,7 +19,7 @@ use crate::packet::{Received, receive, send};
 use crate::system::reap;
 
 /// How long the end waits for what the kernel does not let go of; the next start removes it then.
-const CLOSING_TIME: Duration = Duration::from_secs(10);
+pub(crate) const CLOSING_TIME: Duration = Duration::from_secs(10);
 /// Between two tries to remove a cgroup whose last process has just been reaped, in milliseconds.
 const SWEEP_PAUSE_MS: u16 = 2;
 /// Events taken at once.

@@ -13,14 +13,16 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
+use super::events::CLOSING_TIME;
 use super::registry::{NetworkRecord, Registry, mark_text};
 use crate::cgroup::Hierarchy;
 use crate::cgroup::prepare::{pause, remove_tree, top};
 use crate::network::{Internet, namespace, rules};
 use crate::options::Options;
 
-/// How long a predecessor that is still cleaning up is waited for.
-const LOCK_TIME: Duration = Duration::from_secs(5);
+/// How long a predecessor that is still cleaning up is waited for: longer than it goes on trying.
+const LOCK_TIME: Duration = Duration::from_secs(12);
+const _: () = assert!(LOCK_TIME.as_secs() > CLOSING_TIME.as_secs());
 
 /// The state folder, locked.
 pub(crate) struct State {

@@ -4,20 +4,24 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use freehold_sandbox::spec::{Channels, Environment, Exit, Network, Sandbox, Spec};
 use freehold_sandbox::{NamespaceSandbox, Options};
 use tokio::io::AsyncReadExt;
 
-/// How long anything may take before it counts as stuck.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything may take before it counts as stuck, on a machine whose processors and disks are busy with much else.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 type Test = fn() -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// A test's name and body.
 pub(crate) type Case = (&'static str, Test);
+
+/// What panics have said since this was emptied last.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Writes a list of cases from async functions.
 #[macro_export]
@@ -42,8 +46,11 @@ pub(crate) fn run(tests: &[Case], arguments: &[String]) -> i32 {
         chosen.iter().for_each(|(name, _)| println!("SKIPPED {name}: needs root"));
         return 0;
     }
+    note_panics();
+    println!("running {} tests", chosen.len());
     let mut failed = Vec::new();
     for (name, test) in &chosen {
+        PANICS.lock().unwrap().clear();
         let since = Instant::now();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -54,11 +61,38 @@ pub(crate) fn run(tests: &[Case], arguments: &[String]) -> i32 {
         let word = if outcome.is_ok() { "ok" } else { "FAILED" };
         println!("test {name} ... {word} ({} ms)", since.elapsed().as_millis());
         if outcome.is_err() {
-            failed.push(*name);
+            failed.push((*name, std::mem::take(&mut *PANICS.lock().unwrap())));
         }
     }
-    println!("\n{} passed, {} failed {}", chosen.len() - failed.len(), failed.len(), failed.join(", "));
+    tell(chosen.len(), &failed);
     i32::from(!failed.is_empty())
+}
+
+/// Notes what panics say, of whatever thread, beside having it printed.
+fn note_panics() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICS.lock().unwrap_or_else(PoisonError::into_inner).push(panic.to_string());
+        print(panic);
+    }));
+}
+
+/// Says what failed and why, as the built-in harness does: whoever runs all tests finds it by that.
+fn tell(count: usize, failed: &[(&str, Vec<String>)]) {
+    if !failed.is_empty() {
+        println!("\nfailures:\n");
+        for (name, panics) in failed {
+            println!("---- {name} ----\n{}\n", panics.join("\n"));
+        }
+    }
+    let word = if failed.is_empty() { "ok" } else { "FAILED" };
+    println!("\ntest result: {word}. {} passed; {} failed", count - failed.len(), failed.len());
+}
+
+/// A duration in seconds, longer than any test, that no other process of this host has in its command line.
+pub(crate) fn long() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("86400.{:07}{:03}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A temporary folder on a disk: `/tmp` may be a tmpfs, on which the files behind loop devices have no name to be found by.
@@ -152,9 +186,9 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
 
 /// A program with the usual limits.
 pub(crate) fn program(program: &str, arguments: &[&str]) -> Spec {
-    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
     Spec {
-        name: format!("test-{}", NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed)),
+        name: format!("test-{}", NUMBER.fetch_add(1, Ordering::Relaxed)),
         mounts: vec![],
         files: vec![],
         program: program.into(),

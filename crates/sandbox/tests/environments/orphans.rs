@@ -1,17 +1,21 @@
 //! Nothing survives the server, however it ends: no process, cgroup, mount, namespace, loop device, file.
+//!
+//! The host has other processes, which come and go and make namespaces: a test knows its own by what their command lines
+//! contain, and by who started them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use freehold_sandbox::spec::{Network, Sandbox, Spec};
 use freehold_sandbox::{NamespaceSandbox, Options};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Host, shell, until};
+use crate::harness::{Host, long, shell, until};
 
 /// The argument with which this program becomes a server to be killed: a state folder, a text for command lines and the network follow.
 pub(crate) const SERVER_ARGUMENT: &str = "sandbox-test-server";
@@ -36,11 +40,12 @@ pub(crate) fn server(arguments: &[String]) -> ! {
         options.internet.resolvers = vec![[192, 0, 2, 53].into()];
         let sandbox = NamespaceSandbox::start(options).unwrap();
         let mut kept = Vec::new();
-        for _ in 0..3 {
-            let script = format!("(setsid sleep {text} &); echo x > /tmp/x; sleep {text}");
+        for number in 0..3 {
+            let script = format!(": {number}; (setsid sleep {text} &); echo x > /tmp/x; sleep {text}");
             kept.push(sandbox.start(Spec { network, ..shell(&script) }).await.unwrap());
         }
-        until("they run", || processes(text).len() >= 9).await;
+        // Then each has a shell too, and nothing more happens in it.
+        until("they run", || sleeping(text) == 6).await;
         kept[0].0.freeze().await.unwrap();
         println!("ready");
         std::future::pending::<()>().await;
@@ -52,19 +57,21 @@ pub(crate) fn server(arguments: &[String]) -> ! {
 pub(crate) struct Server {
     process: Child,
     pub(crate) folder: tempfile::TempDir,
-    text: String,
+    /// What its environments' command lines contain.
+    pub(crate) text: String,
 }
 
 impl Server {
-    fn start(text: &str) -> Server {
-        Server::with_network(text, "isolated")
+    fn start() -> Server {
+        Server::with_network("isolated")
     }
 
-    pub(crate) fn with_network(text: &str, network: &str) -> Server {
+    pub(crate) fn with_network(network: &str) -> Server {
+        let text = long();
         let folder = crate::harness::folder();
         let state = folder.path().join("sandbox");
         let mut process = Command::new("/proc/self/exe")
-            .args([SERVER_ARGUMENT, state.to_str().unwrap(), text, network])
+            .args([SERVER_ARGUMENT, state.to_str().unwrap(), &text, network])
             .env("SERVER_SECRET", "secret")
             .stdout(Stdio::piped())
             .spawn()
@@ -72,7 +79,7 @@ impl Server {
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n");
-        Server { process, folder, text: text.to_owned() }
+        Server { process, folder, text }
     }
 
     pub(crate) fn state(&self) -> PathBuf {
@@ -87,17 +94,25 @@ impl Server {
         Pid::from_raw(found.expect("a helper").file_name().to_str().unwrap().parse().unwrap())
     }
 
-    /// Kills the helper and the server, which must not have the time to start another.
-    pub(crate) fn kill_both(&mut self) {
+    /// Kills the helper and the server, which must not have the time to start another. Nor does any other server of this host
+    /// remove what they leave, for as long as what this gives is held.
+    pub(crate) fn kill_both(&mut self) -> Flock<File> {
+        let lock = File::options().write(true).open("/run/freehold/lock").unwrap();
+        let undisturbed = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error).unwrap();
         let helper = self.helper();
         kill(Pid::from_raw(self.process.id() as i32), Signal::SIGSTOP).unwrap();
         kill(helper, Signal::SIGKILL).unwrap();
         self.kill();
+        undisturbed
     }
 
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
+    }
+
+    fn inside(&self) -> Inside {
+        Inside::of(self.process.id())
     }
 }
 
@@ -114,15 +129,69 @@ pub(crate) fn processes(text: &str) -> Vec<String> {
     found
 }
 
-/// The namespaces of all processes of the host.
-fn namespaces() -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
-    for process in std::fs::read_dir("/proc").unwrap().flatten() {
-        for entry in std::fs::read_dir(process.path().join("ns")).into_iter().flatten().flatten() {
-            found.extend(std::fs::read_link(entry.path()));
+/// How many processes of the host do nothing but sleep for this long.
+pub(crate) fn sleeping(text: &str) -> usize {
+    processes(text).into_iter().filter(|line| *line == format!("sleep {text} ")).count()
+}
+
+/// The namespaces that the processes below a server are in, and the server is not.
+struct Inside {
+    namespaces: BTreeSet<PathBuf>,
+}
+
+impl Inside {
+    fn of(server: u32) -> Inside {
+        let mut children = BTreeMap::<u32, Vec<u32>>::new();
+        for process in every_process() {
+            if let Some(fields) = stat(process) {
+                children.entry(fields[1].parse().unwrap()).or_default().push(process);
+            }
         }
+        let (mut found, mut waiting) = (BTreeSet::new(), vec![server]);
+        while let Some(process) = waiting.pop() {
+            found.extend(namespaces(process));
+            waiting.extend(children.remove(&process).unwrap_or_default());
+        }
+        let own = namespaces(std::process::id());
+        let namespaces: BTreeSet<_> =
+            found.into_iter().filter(|namespace| !own.contains(namespace)).collect();
+        assert!(!namespaces.is_empty(), "there is none of its own");
+        Inside { namespaces }
     }
-    found
+
+    /// Waits until no process is in them any more. The kernel gives their numbers to others: who was started later than
+    /// this is called is somebody else.
+    async fn is_gone(&self) {
+        let ended = ticks();
+        let is_in = |process| {
+            stat(process).is_some_and(|fields| fields[19].parse::<u64>().unwrap() <= ended)
+                && namespaces(process).iter().any(|namespace| self.namespaces.contains(namespace))
+        };
+        until("the namespaces are gone", || !every_process().into_iter().any(is_in)).await;
+    }
+}
+
+fn every_process() -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The namespaces of a process; none if it is gone.
+fn namespaces(process: u32) -> BTreeSet<PathBuf> {
+    let entries = std::fs::read_dir(format!("/proc/{process}/ns")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect()
+}
+
+/// What `/proc/<pid>/stat` says after the name: state, parent, …, and as the twentieth when the process was started.
+fn stat(process: u32) -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    Some(text.rsplit_once(')')?.1.split_whitespace().map(str::to_owned).collect())
+}
+
+/// The time in the unit of [`stat`]: hundredths of a second since the host was started.
+fn ticks() -> u64 {
+    let text = std::fs::read_to_string("/proc/uptime").unwrap();
+    text.split(' ').next().unwrap().replace('.', "").parse().unwrap()
 }
 
 /// The cgroup folders that this state folder's record names.
@@ -138,11 +207,12 @@ fn loops(folder: &Path) -> usize {
     files.filter(|file| file.starts_with(folder.to_str().unwrap())).count()
 }
 
-async fn nothing_is_left(text: &str, state: &Path, cgroups: &[PathBuf], before: &BTreeSet<PathBuf>) {
+async fn nothing_is_left(text: &str, state: &Path, cgroups: &[PathBuf], inside: &Inside) {
     until("the processes are gone", || processes(text).is_empty()).await;
     until("the cgroups are gone", || !cgroups.iter().any(|folder| folder.exists())).await;
     until("the loop devices are gone", || loops(state) == 0).await;
-    until("the namespaces are gone", || namespaces().is_subset(before)).await;
+    // The helper has one of its own, so that it is gone too.
+    inside.is_gone().await;
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     assert!(!mounts.contains(state.to_str().unwrap()), "{mounts}");
     let left: BTreeSet<_> =
@@ -153,74 +223,78 @@ async fn nothing_is_left(text: &str, state: &Path, cgroups: &[PathBuf], before: 
 }
 
 async fn a_normal_stop_leaves_nothing() {
-    let before = namespaces();
     let host = Host::start();
     let state = host.folder.path().join("sandbox");
     let cgroups = recorded(&state);
     assert!(!cgroups.is_empty() && cgroups.iter().all(|folder| folder.exists()));
-    let mut running = host.run(shell("(setsid sleep 31415 &); echo ready; sleep 31415")).await;
+    let text = long();
+    let mut running = host.run(shell(&format!("(setsid sleep {text} &); echo ready; sleep {text}"))).await;
     running.wait_for("ready").await;
-    assert!(loops(&state) > 0 && !namespaces().is_subset(&before));
+    assert!(loops(&state) > 0);
+    let inside = Inside::of(std::process::id());
     host.sandbox.shutdown().await;
     assert!(!cgroups.iter().any(|folder| folder.exists()), "shutdown returned too early");
-    nothing_is_left("31415", &state, &cgroups, &before).await;
+    nothing_is_left(&text, &state, &cgroups, &inside).await;
 }
 
 async fn a_killed_server_leaves_nothing() {
-    let before = namespaces();
-    let mut server = Server::start("27182");
+    let mut server = Server::start();
     let cgroups = recorded(&server.state());
     assert!(cgroups.iter().all(|folder| folder.exists()) && loops(&server.state()) >= 3);
+    let inside = server.inside();
     server.kill();
-    nothing_is_left(&server.text, &server.state(), &cgroups, &before).await;
+    nothing_is_left(&server.text, &server.state(), &cgroups, &inside).await;
 }
 
 async fn a_killed_server_and_helper_leave_only_what_the_next_start_removes() {
-    let before = namespaces();
-    let mut server = Server::start("16180");
+    let mut server = Server::start();
     let cgroups = recorded(&server.state());
-    server.kill_both();
+    let inside = server.inside();
+    let undisturbed = server.kill_both();
     until("the processes are gone", || processes(&server.text).is_empty()).await;
-    until("the namespaces are gone", || namespaces().is_subset(&before)).await;
+    inside.is_gone().await;
     until("the loop devices are gone", || loops(&server.state()) == 0).await;
     assert!(cgroups.iter().any(|folder| folder.exists()), "nothing was left to be removed");
+    drop(undisturbed);
     let next = NamespaceSandbox::start(Options::new(server.state())).unwrap();
     let stale = cgroups.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap().flatten());
     let names: BTreeSet<_> =
         stale.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name()).collect();
     // The new one's own blanks, at most two, are called e1, e2; the killed one had made at least five.
     assert!(names.len() <= 3, "{names:?}");
+    let inside = Inside::of(std::process::id());
     next.shutdown().await;
-    nothing_is_left(&server.text, &server.state(), &cgroups, &before).await;
+    nothing_is_left(&server.text, &server.state(), &cgroups, &inside).await;
 }
 
 async fn two_servers_do_not_touch_each_other() {
-    let mut first = Server::start("14142");
-    let count = processes("14142").len();
-    let mut second = Server::start("17320");
+    let mut first = Server::start();
+    let count = processes(&first.text).len();
+    let mut second = Server::start();
     second.kill();
     let state = second.state();
-    until("the second is gone", || processes("17320").is_empty() && recorded(&state).is_empty()).await;
-    assert_eq!(processes("14142").len(), count);
+    until("the second is gone", || processes(&second.text).is_empty() && recorded(&state).is_empty()).await;
+    assert_eq!(processes(&first.text).len(), count);
     assert!(recorded(&first.state()).iter().all(|folder| folder.exists()));
     first.kill();
-    until("the first is gone", || processes("14142").is_empty()).await;
+    until("the first is gone", || processes(&first.text).is_empty()).await;
 }
 
 async fn what_a_dead_server_left_goes_even_without_its_folder() {
-    let mut living = Server::start("22360");
-    let mut dead = Server::start("24494");
+    let mut living = Server::start();
+    let mut dead = Server::start();
     let cgroups = recorded(&dead.state());
-    dead.kill_both();
-    until("the processes are gone", || processes("24494").is_empty()).await;
+    let undisturbed = dead.kill_both();
+    until("the processes are gone", || processes(&dead.text).is_empty()).await;
     drop(dead);
     assert!(cgroups.iter().any(|folder| folder.exists()), "nothing was left to be removed");
+    drop(undisturbed);
     let host = Host::start();
     assert!(!cgroups.iter().any(|folder| folder.exists()));
     assert!(recorded(&living.state()).iter().all(|folder| folder.exists()));
     host.end().await;
     living.kill();
-    until("the other is gone", || processes("22360").is_empty()).await;
+    until("the other is gone", || processes(&living.text).is_empty()).await;
 }
 
 async fn one_folder_has_one_server() {
@@ -233,15 +307,31 @@ async fn one_folder_has_one_server() {
 }
 
 async fn a_terminal_signal_does_not_end_the_helper() {
-    let mut server = Server::start("22360");
+    let mut server = Server::start();
     let helper = server.helper();
     let environment = std::fs::read(format!("/proc/{helper}/environ")).unwrap();
     assert!(environment.is_empty(), "{environment:?}");
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
         kill(helper, signal).unwrap();
     }
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(processes("22360").len() >= 9);
+    // Only a helper notices that an environment has ended, and one that died would have been followed by another.
+    let environments = || {
+        let folders = recorded(&server.state());
+        let inside = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
+        inside.filter(|entry| entry.path().is_dir()).map(|entry| entry.path()).collect::<BTreeSet<_>>()
+    };
+    let ending = every_process()
+        .into_iter()
+        .find(|process| {
+            let line = std::fs::read_to_string(format!("/proc/{process}/cmdline")).unwrap_or_default();
+            line.starts_with("/bin/sh") && line.contains(": 2;") && line.contains(&server.text)
+        })
+        .unwrap();
+    let before = environments();
+    kill(Pid::from_raw(ending as i32), Signal::SIGKILL).unwrap();
+    until("it was removed", || !before.is_subset(&environments())).await;
+    assert_eq!(server.helper(), helper);
+    assert_eq!(sleeping(&server.text), 4);
     server.kill();
-    until("it is gone", || processes("22360").is_empty()).await;
+    until("it is gone", || processes(&server.text).is_empty()).await;
 }

@@ -7,7 +7,7 @@ use freehold_sandbox::spec::{Exit, Sandbox, SandboxError};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Host, shell, until};
+use crate::harness::{Host, long, shell, until};
 use crate::orphans::{processes, recorded};
 
 crate::cases![
@@ -40,12 +40,13 @@ async fn kill_helper() {
 async fn a_killed_helper_is_replaced() {
     let host = Host::start();
     let state = host.folder.path().join("sandbox");
-    let mut running = host.run(shell("echo ready; sleep 26457")).await;
+    let text = long();
+    let mut running = host.run(shell(&format!("echo ready; sleep {text}"))).await;
     running.wait_for("ready").await;
     let cgroups = entries(&recorded(&state));
     kill_helper().await;
     assert_eq!(running.environment.exited().await, Exit::Killed);
-    until("the processes are gone", || processes("26457").is_empty()).await;
+    until("the processes are gone", || processes(&text).is_empty()).await;
     assert_eq!(host.shell("echo fine").await, (Exit::Status(0), "fine\n".to_owned()));
     host.end().await;
     assert!(!cgroups.iter().any(|folder| folder.exists()), "cgroups are left: {cgroups:?}");
@@ -54,14 +55,15 @@ async fn a_killed_helper_is_replaced() {
 async fn a_shutdown_after_the_helpers_death_leaves_nothing() {
     let host = Host::start();
     let state = host.folder.path().join("sandbox");
-    let mut running = host.run(shell("echo ready; sleep 28284")).await;
+    let text = long();
+    let mut running = host.run(shell(&format!("echo ready; sleep {text}"))).await;
     running.wait_for("ready").await;
     let cgroups = recorded(&state);
     assert!(cgroups.iter().all(|folder| folder.exists()));
     kill_helper().await;
     host.sandbox.shutdown().await;
     assert!(!cgroups.iter().any(|folder| folder.exists()), "cgroups are left: {cgroups:?}");
-    assert!(processes("28284").is_empty() && helper().is_none());
+    assert!(processes(&text).is_empty() && helper().is_none());
 }
 
 async fn a_helper_that_dies_again_and_again_is_given_up() {

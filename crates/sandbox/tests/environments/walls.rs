@@ -2,7 +2,7 @@
 
 use freehold_sandbox::spec::{Exit, Mount};
 
-use crate::harness::{Host, Running, python};
+use crate::harness::{Host, Running, long, python};
 
 crate::cases![
     who_a_function_is,
@@ -56,14 +56,15 @@ fn users_of(text: &str) -> Vec<u32> {
 
 async fn every_environment_has_its_own_user() {
     let host = Host::start();
+    let text = long();
+    let script = format!("import time; print('ready', flush=True); time.sleep({text})");
     let mut running: Vec<Running> = Vec::new();
     for _ in 0..3 {
-        let mut one =
-            host.run(python("import time; print('ready 65432', flush=True); time.sleep(1000)")).await;
+        let mut one = host.run(python(&script)).await;
         one.wait_for("ready").await;
         running.push(one);
     }
-    let mut users = users_of("ready 65432");
+    let mut users = users_of(&text);
     users.sort_unstable();
     users.dedup();
     assert_eq!(users.len(), 3, "{users:?}");

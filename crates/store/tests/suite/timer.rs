@@ -255,6 +255,7 @@ async fn a_stale_owner_completes_nothing(target: &Target) {
 /// Sets `count` timers, one a second, and looks at what an owner makes of them.
 async fn pending_ones_cost_nothing(store: &Store, count: u64) {
     const BATCH: u64 = 5_000;
+    const OPENINGS: usize = 5;
     let (hands, clock) = clock();
     let timers = &Timers::new("p");
     let session = Session::start(store, &clock, SESSION).await.unwrap();
@@ -272,11 +273,14 @@ async fn pending_ones_cost_nothing(store: &Store, count: u64) {
         assert!(owner.held() <= TIMER_WINDOW);
     }
     drop(owner);
-    let began = Instant::now();
+    let mut openings = Vec::new();
+    for _ in 0..OPENINGS {
+        let began = Instant::now();
+        let owner = TimerOwner::open(store, &clock, lease.clone(), timers).await.unwrap();
+        openings.push(began.elapsed());
+        assert!(owner.held() <= TIMER_WINDOW);
+    }
     let mut owner = TimerOwner::open(store, &clock, lease, timers).await.unwrap();
-    let opened = began.elapsed();
-    assert!(opened < Duration::from_secs(2), "opening read all of them? {opened:?}");
-    assert!(owner.held() <= TIMER_WINDOW);
     hands.advance(Duration::from_secs(3_000));
     let mut next = 0;
     while next < 3_000 {
@@ -292,6 +296,7 @@ async fn pending_ones_cost_nothing(store: &Store, count: u64) {
     let mut after: Option<PendingTimer> = None;
     let snapshot = store.snapshot().await.unwrap();
     let mut left = 0;
+    let began = Instant::now();
     loop {
         let page = timers.pending(&snapshot, after.as_ref(), usize::MAX).await.unwrap();
         left += page.len();
@@ -299,6 +304,10 @@ async fn pending_ones_cost_nothing(store: &Store, count: u64) {
         after = Some(last);
     }
     assert_eq!(left as u64, count - 3_000);
+    // The shortest, and against the same machine: whatever else it does can make either longer, and hardly all openings.
+    let (opening, reading) = (openings.into_iter().min().unwrap(), began.elapsed());
+    let is_part = count < 20 * TIMER_WINDOW as u64 || opening * 4 < reading;
+    assert!(is_part, "opening read all of them? It took {opening:?}, and reading all takes {reading:?}");
 }
 
 async fn many_pending_timers_cost_nothing_until_they_are_due(target: &Target) {
