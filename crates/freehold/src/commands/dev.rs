@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use freehold_executor::logs::LogReader;
+use freehold_executor::logs::{LogLine, LogReader};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -35,6 +35,11 @@ const EVENT_FILE: &str = "event.json";
 const QUIET: Duration = Duration::from_millis(40);
 /// How long saving may go on before it is packed anyway.
 const PATIENCE: Duration = Duration::from_millis(400);
+
+/// How long the log of an event that is answered may take to come.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is looked for.
+const LOG_INTERVAL: Duration = Duration::from_millis(5);
 
 pub(super) async fn run(words: Dev, as_json: bool) -> Result<u8> {
     let folder = words.deploy.source.canonicalize();
@@ -61,7 +66,7 @@ pub(super) async fn run(words: Dev, as_json: bool) -> Result<u8> {
                     bench.say(format_args!("{error:#}"));
                 }
             }
-            () = tokio::time::sleep(FOLLOW_INTERVAL), if bench.log.is_some() => bench.print_log()?,
+            () = tokio::time::sleep(FOLLOW_INTERVAL), if bench.log.is_some() => drop(bench.print_log()?),
         }
     }
 }
@@ -116,7 +121,11 @@ impl Bench {
         let sent = Instant::now();
         let answer = client.invoke(&self.name, event).await?;
         answer.checked()?;
-        self.show(&answer, sent.elapsed())
+        let took = sent.elapsed();
+        if !self.as_json && !self.print_log_of(&answer).await? {
+            eprint!("{}", log_tail(&answer)?);
+        }
+        self.show(&answer, took)
     }
 
     async fn pack(&self) -> Result<Package> {
@@ -125,7 +134,7 @@ impl Bench {
         packing.await.context("packing broke off")?
     }
 
-    fn show(&mut self, answer: &Answer, took: Duration) -> Result<()> {
+    fn show(&self, answer: &Answer, took: Duration) -> Result<()> {
         let failed = answer.header("x-amz-function-error");
         if self.as_json {
             return output::json(&json!({
@@ -135,28 +144,46 @@ impl Bench {
                 "Payload": serde_json::from_slice::<Value>(&answer.body).unwrap_or(Value::Null),
             }));
         }
-        match self.log {
-            Some(_) => self.print_log()?,
-            None => eprint!("{}", log_tail(answer)?),
-        }
         let milliseconds = took.as_secs_f64() * 1e3;
         let word = if failed.is_some() { "Failed" } else { "Answered" };
         self.say(format_args!("{word} in {milliseconds:.1} ms"));
         Ok(output::line(String::from_utf8_lossy(&answer.body))?)
     }
 
-    fn print_log(&mut self) -> Result<()> {
-        let Some(reader) = &mut self.log else { return Ok(()) };
-        for line in reader.next_lines()? {
+    /// Prints the log until the answered event's last line has come, so that it stands before the answer. False if it has not:
+    /// the log is not followed, or it is not that server's.
+    async fn print_log_of(&mut self, answer: &Answer) -> Result<bool> {
+        let event = answer.header("x-amzn-requestid").unwrap_or_default().to_owned();
+        let deadline = Moment::now() + LOG_PATIENCE;
+        while self.log.is_some() && Moment::now() < deadline {
+            let lines = self.print_log()?;
+            if lines.iter().any(|line| is_report(&line.text, &event)) {
+                return Ok(true);
+            }
+            tokio::time::sleep(LOG_INTERVAL).await;
+        }
+        Ok(false)
+    }
+
+    /// Prints what has been logged since the last time, and gives it.
+    fn print_log(&mut self) -> Result<Vec<LogLine>> {
+        let Some(reader) = &mut self.log else { return Ok(Vec::new()) };
+        let lines = reader.next_lines()?;
+        for line in &lines {
             eprintln!("{}  {}", line.time, line.text);
         }
-        Ok(())
+        Ok(lines)
     }
 
     /// Tells what happens, on stderr.
     fn say(&self, text: std::fmt::Arguments<'_>) {
         eprintln!("{text}");
     }
+}
+
+/// Whether a line is the last that an event's log has, in either format.
+fn is_report(line: &str, event: &str) -> bool {
+    line.contains(event) && (line.starts_with("REPORT RequestId: ") || line.contains("platform.report"))
 }
 
 /// What is saved in the folder, and the test event.
