@@ -32,6 +32,8 @@ ENDS = ("Runtime.ExitError", "Runtime.OutOfMemory", "Sandbox.Timedout", "Runtime
 CAP_SYS_RESOURCE = 24
 NEIGHBOUR_SLOWEST_S = 20
 CONTROL_TIMEOUT_S = 120
+#: What a control's outcome may take, which names every process of the host: behind as much output as a flood writes.
+OUTCOME_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -274,7 +276,7 @@ def run_outside(attack, target, folder, wrapper):
     problem = (folder / "control.err").read_text(encoding="utf-8")
     assert process.returncode == 0, f"the control is broken: {problem}"
     with open(output, "rb") as file:
-        file.seek(max(0, output.stat().st_size - 100_000))
+        file.seek(max(0, output.stat().st_size - OUTCOME_BYTES))
         return json.loads(file.read().rsplit(b"\n", 2)[-2])
 
 
