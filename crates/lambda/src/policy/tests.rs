@@ -248,7 +248,8 @@ fn what_is_no_policy_is_refused_with_the_reason() {
         let error = read(&text, ARN).expect_err(&text).to_string();
         assert!(error.contains(reason), "{text}: {error}");
     }
-    let twice = json!({"Statement": [statement("Allow", &json!("*"), &Value::Null); 2]}).to_string();
+    let one = statement("Allow", &json!("*"), &Value::Null);
+    let twice = json!({"Statement": [one, one]}).to_string();
     assert!(read(&twice, ARN).expect_err("twice").to_string().contains("two statements have the Sid s"));
 }
 
