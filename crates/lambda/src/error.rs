@@ -9,6 +9,7 @@ use freehold_wire::error::{ApiError, Fault};
 use http::StatusCode;
 
 use crate::package::PackageError;
+use crate::policy::PolicyError;
 
 /// How long a throttled client should wait, in seconds: AWS's own answer to a concurrency throttle.
 const RETRY_AFTER_SECONDS: &str = "1";
@@ -60,6 +61,28 @@ pub enum LambdaError {
         /// What was named.
         resource: String,
     },
+    /// A policy of the resource keeps the caller out.
+    #[error(
+        "User: {principal} is not authorized to perform: {action} on resource: {resource} with an explicit deny in a \
+         resource-based policy"
+    )]
+    DeniedByPolicy {
+        /// Who asked.
+        principal: String,
+        /// The IAM action.
+        action: &'static str,
+        /// What was named.
+        resource: String,
+    },
+    /// A policy, or a part of one, that is refused or not there.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Something without a better name for it is not there.
+    #[error("The resource you requested does not exist.")]
+    NoSuchResource,
+    /// No such code signing configuration; its ARN.
+    #[error("The Lambda code signing configuration {0} can not be found.")]
+    CodeSigningConfigNotFound(String),
     /// A function of this name is there already.
     #[error("Function already exist: {0}")]
     AlreadyExists(String),
@@ -121,11 +144,16 @@ impl LambdaError {
             Self::InvalidParameter(_) | Self::Unsupported { .. } => {
                 ("InvalidParameterValueException", StatusCode::BAD_REQUEST)
             }
+            Self::Policy(error) => error.code(),
             Self::FunctionNotFound(_)
             | Self::AliasNotFound(_)
+            | Self::NoSuchResource
+            | Self::CodeSigningConfigNotFound(_)
             | Self::PackageNotFound(_)
             | Self::OtherRegion { .. } => ("ResourceNotFoundException", StatusCode::NOT_FOUND),
-            Self::OtherAccount { .. } => ("AccessDeniedException", StatusCode::FORBIDDEN),
+            Self::OtherAccount { .. } | Self::DeniedByPolicy { .. } => {
+                ("AccessDeniedException", StatusCode::FORBIDDEN)
+            }
             Self::AlreadyExists(_)
             | Self::AliasExists(_)
             | Self::VersionInUse(_)
@@ -156,6 +184,7 @@ impl From<LambdaError> for ApiError {
             LambdaError::Validation(_)
             | LambdaError::Serialization(_)
             | LambdaError::OtherAccount { .. }
+            | LambdaError::DeniedByPolicy { .. }
             | LambdaError::ZipTooLarge => return api,
             LambdaError::Invoke(InvokeError::Throttled(reason)) => {
                 api = api

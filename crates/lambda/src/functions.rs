@@ -20,11 +20,13 @@ use freehold_base::id::{AccountId, Region, RequestId};
 use freehold_executor::event::FunctionVersion;
 use freehold_store::{Change, Key, PartValue, Read, Store, StoreError, Watch};
 
+use crate::access;
 use crate::code::CodeStore;
 use crate::error::LambdaError;
 use crate::invoker::Invoker;
 use crate::names::{FunctionId, LATEST, Target};
-use crate::records::{ALIASES, FUNCTIONS, VERSIONS, VersionRecord};
+use crate::policy::Document;
+use crate::records::{ALIASES, FUNCTIONS, POLICIES, VERSIONS, VersionRecord};
 use crate::versions::{self, Found};
 
 /// Definitions that are remembered. Beyond it all are forgotten and read again as they are used.
@@ -36,6 +38,8 @@ pub(crate) struct Function {
     main: Arc<FunctionVersion>,
     /// The version that gets a share of the events, and how large a share.
     additional: Option<(f64, Arc<FunctionVersion>)>,
+    /// The policies that have a say about an invocation.
+    pub(crate) policies: Vec<Document>,
 }
 
 impl Function {
@@ -98,7 +102,8 @@ impl Remembered {
 impl Functions {
     /// Begins to follow the store.
     pub(crate) fn open(store: Store, code: CodeStore, invoker: Arc<dyn Invoker>) -> Self {
-        let watches = [FUNCTIONS.key(&[]), VERSIONS.key(&[]), ALIASES.key(&[])].map(|key| store.watch(key));
+        let tables = [FUNCTIONS.key(&[]), VERSIONS.key(&[]), ALIASES.key(&[]), POLICIES.key(&[])];
+        let watches = tables.map(|key| store.watch(key));
         let (remembered, forgotten) = (RwLock::default(), AtomicU64::new(0));
         let functions = Self(Arc::new(Inner { store, code, invoker, remembered, forgotten }));
         for watch in watches {
@@ -118,7 +123,7 @@ impl Functions {
         let before = inner.forgotten.load(Ordering::SeqCst);
         let snapshot = inner.store.snapshot().await?;
         let Some(found) = versions::find(&snapshot, target).await? else { return Ok(None) };
-        let function = Arc::new(self.definition(&target.id, &found).await?);
+        let function = Arc::new(self.definition(&snapshot, target, &found).await?);
         let mut remembered = inner.write();
         if inner.forgotten.load(Ordering::SeqCst) == before {
             remembered.insert(key, qualifier, Arc::clone(&function));
@@ -135,7 +140,13 @@ impl Functions {
         }
     }
 
-    async fn definition(&self, id: &FunctionId, found: &Found) -> Result<Function, LambdaError> {
+    async fn definition(
+        &self,
+        read: &impl Read,
+        target: &Target,
+        found: &Found,
+    ) -> Result<Function, LambdaError> {
+        let id = &target.id;
         let main = self.version_of(id, found.name(), found.version()).await?;
         let additional = match &found.additional {
             Some((additional, record)) => {
@@ -144,7 +155,8 @@ impl Functions {
             }
             None => None,
         };
-        Ok(Function { main: Arc::new(main), additional })
+        let policies = access::policies(read, target).await?;
+        Ok(Function { main: Arc::new(main), additional, policies })
     }
 
     async fn version_of(
@@ -226,7 +238,7 @@ impl Functions {
         for (qualifier, function) in remembered {
             let target = Target { id: id.clone(), qualifier: Some(qualifier.clone()) };
             let stored = match versions::find(&snapshot, &target).await? {
-                Some(found) => Some(self.definition(id, &found).await?),
+                Some(found) => Some(self.definition(&snapshot, &target, &found).await?),
                 None => None,
             };
             differs |= stored.as_ref() != Some(function.as_ref());
@@ -257,7 +269,7 @@ async fn is_stored(read: &impl Read, id: &FunctionId, version: &FunctionVersion)
 
 /// The function to which a key of any of its tables belongs.
 fn function_in(key: &Key) -> Option<FunctionId> {
-    let mut parts = [FUNCTIONS.parts(key), VERSIONS.parts(key), ALIASES.parts(key)]
+    let mut parts = [FUNCTIONS.parts(key), VERSIONS.parts(key), ALIASES.parts(key), POLICIES.parts(key)]
         .into_iter()
         .flatten()
         .next()?

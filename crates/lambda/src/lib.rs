@@ -11,6 +11,7 @@
 //! - `operations`: one file per operation, and the table by which the gateway knows them
 //! - `model`, `names`, `settings`: from a request to what is meant and stored
 //! - `versions`: what a qualifier means, and how a version is published
+//! - `policy`, `access`: resource-based policies, and whom they keep out
 //! - [`package`]: checks and unpacks deployment packages
 //! - [`error`]: why an operation failed, in AWS's codes and words
 //!
@@ -18,6 +19,7 @@
 //! Functions belong to the caller's account and to the region that the request was signed for.
 #![forbid(unsafe_code)]
 
+mod access;
 mod code;
 pub mod error;
 mod functions;
@@ -26,6 +28,7 @@ mod model;
 mod names;
 mod operations;
 pub mod package;
+mod policy;
 mod records;
 mod settings;
 mod updates;

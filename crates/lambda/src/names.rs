@@ -1,7 +1,7 @@
 //! How a request names a function: a name, a partial ARN or an ARN, with or without a qualifier, plus the parameter
 //! `Qualifier`; and what AWS answers when the two, the region or the account do not fit.
 
-use freehold_base::arn::{FunctionReference, is_qualifier};
+use freehold_base::arn::{Arn, FunctionReference};
 use freehold_base::id::{AccountId, Region};
 use freehold_store::{Key, Part};
 use freehold_wire::service::Call;
@@ -49,6 +49,11 @@ impl FunctionId {
         [account, region, name, Part::Text(alias)]
     }
 
+    /// The place in the store of the policy of the function itself (`$LATEST`), of a version or of an alias.
+    pub(crate) fn policy_parts<'a>(&'a self, qualifier: &'a str) -> [Part<'a>; 4] {
+        self.alias_parts(qualifier)
+    }
+
     /// The function's key in the store.
     pub(crate) fn key(&self) -> Key {
         FUNCTIONS.key(&self.parts())
@@ -77,7 +82,7 @@ pub(crate) enum Qualified<'a> {
     Number(u64),
     /// An alias.
     Alias(&'a str),
-    /// A number that no version can have.
+    /// A number that no version can have, or a name that no alias can have.
     Nothing,
 }
 
@@ -86,6 +91,8 @@ impl<'a> Qualified<'a> {
     pub(crate) fn of(text: &'a str) -> Self {
         if text == LATEST {
             Self::Latest
+        } else if text.contains('$') {
+            Self::Nothing
         } else if text.bytes().all(|byte| byte.is_ascii_digit()) {
             // Numbers are written without zeros in front, so that each version has one name.
             let number = text.parse().ok().filter(|_| !text.starts_with('0'));
@@ -121,7 +128,8 @@ impl Target {
         }
         if let Some(qualifier) = qualifier {
             violations.length("qualifier", qualifier, 1..=QUALIFIER_LENGTH);
-            if qualifier.len() <= QUALIFIER_LENGTH && !is_qualifier(qualifier) {
+            let may_be = |byte: u8| byte.is_ascii_alphanumeric() || b"$_-".contains(&byte);
+            if qualifier.len() <= QUALIFIER_LENGTH && !qualifier.bytes().all(may_be) {
                 violations.pattern("qualifier", qualifier, QUALIFIER_PATTERN);
             }
         }
@@ -156,6 +164,14 @@ impl Target {
     pub(crate) fn not_found(&self) -> LambdaError {
         LambdaError::FunctionNotFound(self.id.qualified_arn(self.qualifier.as_deref()))
     }
+}
+
+/// The resource part of an ARN of Lambda's, where `text` is one that names region and account; a function's can be read.
+pub(crate) fn arn(text: &str) -> Option<String> {
+    let arn: Arn = text.parse().ok()?;
+    let whole = arn.service == "lambda" && !arn.region.is_empty() && !arn.account.is_empty();
+    let readable = !arn.resource.starts_with("function:") || text.parse::<FunctionReference>().is_ok();
+    (whole && readable).then_some(arn.resource)
 }
 
 /// The function's place, which must be the caller's own account and the region that was asked.

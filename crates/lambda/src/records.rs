@@ -3,9 +3,10 @@
 //! | table | what |
 //! |---|---|
 //! | [`FUNCTIONS`] | a function: its `$LATEST` version, and what all its versions share |
-//! | [`VERSIONS`] | a published version, never changed again |
+//! | [`VERSIONS`] | a published version: what runs never changes again |
 //! | [`NUMBERS`] | the last number given under a name; it outlives the function, so that no number is given twice |
 //! | [`ALIASES`] | an alias |
+//! | [`POLICIES`] | who else may do what with a function, a version or an alias |
 //! | [`CODE_USES`] | by the hash of each zip the versions that use it: whether it is still needed is one short scan |
 //!
 //! What belongs together is written in one transaction.
@@ -14,12 +15,13 @@ use std::collections::BTreeMap;
 
 use freehold_base::id::RevisionId;
 use freehold_store::keyspace::{
-    LAMBDA_ALIASES, LAMBDA_CODE, LAMBDA_FUNCTIONS, LAMBDA_NUMBERS, LAMBDA_VERSIONS,
+    LAMBDA_ALIASES, LAMBDA_CODE, LAMBDA_FUNCTIONS, LAMBDA_NUMBERS, LAMBDA_POLICIES, LAMBDA_VERSIONS,
 };
 use freehold_store::{BlobId, Key, Part, PartValue, Read, Record, StoreError, Table, Transaction};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{FunctionId, LATEST};
+use crate::policy::Document;
 
 /// The functions: account, region, name.
 pub(crate) const FUNCTIONS: Table<FunctionRecord> = Table::new(LAMBDA_FUNCTIONS);
@@ -29,6 +31,8 @@ pub(crate) const VERSIONS: Table<PublishedRecord> = Table::new(LAMBDA_VERSIONS);
 pub(crate) const NUMBERS: Table<NumberRecord> = Table::new(LAMBDA_NUMBERS);
 /// Aliases: account, region, name, alias.
 pub(crate) const ALIASES: Table<AliasRecord> = Table::new(LAMBDA_ALIASES);
+/// Resource-based policies: account, region, name, and `$LATEST` (for the function itself), a number or an alias.
+pub(crate) const POLICIES: Table<PolicyRecord> = Table::new(LAMBDA_POLICIES);
 /// Who uses a zip: its hash, then account, region, name and version.
 pub(crate) const CODE_USES: Table<CodeUse> = Table::new(LAMBDA_CODE);
 
@@ -52,7 +56,7 @@ pub(crate) struct VersionRecord {
     pub(crate) deployment: String,
 }
 
-/// A published version.
+/// A published version. Nothing of it changes but its revision, which a policy on it moves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PublishedRecord {
     pub(crate) version: VersionRecord,
@@ -129,6 +133,12 @@ pub(crate) struct Code {
     pub(crate) architecture: String,
 }
 
+/// A resource-based policy. Its revision is that of the version or alias that it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PolicyRecord {
+    pub(crate) document: Document,
+}
+
 /// That a version uses a zip; the key says it all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CodeUse {}
@@ -146,6 +156,10 @@ impl Record for NumberRecord {
 }
 
 impl Record for AliasRecord {
+    const VERSION: u8 = 1;
+}
+
+impl Record for PolicyRecord {
     const VERSION: u8 = 1;
 }
 
@@ -186,6 +200,7 @@ pub(crate) fn put_version(
 /// Deletes a published version.
 pub(crate) fn delete_version(transaction: &Transaction, id: &FunctionId, number: u64, old: &PublishedRecord) {
     VERSIONS.delete(transaction, &id.version_parts(number));
+    POLICIES.delete(transaction, &id.policy_parts(&number.to_string()));
     CODE_USES.delete(transaction, &use_parts(&old.version.code.zip, id, &number.to_string()));
 }
 
@@ -203,6 +218,9 @@ pub(crate) async fn delete(
         versions.push(published.version);
     }
     for (key, _) in ALIASES.all(transaction, &id.parts()).await? {
+        transaction.delete(key);
+    }
+    for (key, _) in POLICIES.all(transaction, &id.parts()).await? {
         transaction.delete(key);
     }
     Ok(versions)

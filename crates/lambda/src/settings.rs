@@ -16,15 +16,10 @@ use crate::code::blocking;
 use crate::error::LambdaError;
 use crate::model::constraints::is_reserved;
 use crate::model::requests::{FunctionRequest, LoggingConfig};
+use crate::model::tags;
 use crate::names::FunctionId;
 use crate::records::{Configuration, Logging};
 
-/// Tags of a resource.
-const TAGS: usize = 50;
-/// Length of a tag's key, in characters.
-const TAG_KEY_LENGTH: usize = 128;
-/// Length of a tag's value, in characters.
-const TAG_VALUE_LENGTH: usize = 256;
 /// The level that AWS sets where a client asks for JSON logs and names none.
 const DEFAULT_LOG_LEVEL: &str = "INFO";
 
@@ -90,7 +85,7 @@ pub(crate) fn check(request: &FunctionRequest) -> Result<(), LambdaError> {
         check_variables(variables)?;
     }
     match &request.tags {
-        Some(tags) => check_tags(tags),
+        Some(tags) => tags::check(tags),
         None => Ok(()),
     }
 }
@@ -115,23 +110,6 @@ fn check_variables(variables: &BTreeMap<String, String>) -> Result<(), LambdaErr
             "Lambda was unable to configure your environment variables because the environment variables you have \
              provided exceeded the 4KB limit. String measured: {measured}"
         )));
-    }
-    Ok(())
-}
-
-fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), LambdaError> {
-    let refused = |text: &str| Err(LambdaError::InvalidParameter(text.to_owned()));
-    if tags.len() > TAGS {
-        return refused("Number of tags exceeds resource tag limit.");
-    }
-    if tags.keys().any(|key| key.is_empty() || key.chars().count() > TAG_KEY_LENGTH) {
-        return refused("A tag's key must have 1 to 128 characters.");
-    }
-    if tags.values().any(|value| value.chars().count() > TAG_VALUE_LENGTH) {
-        return refused("A tag's value must have at most 256 characters.");
-    }
-    if tags.keys().any(|key| key.to_ascii_lowercase().starts_with("aws:")) {
-        return refused("System tags cannot be added: a tag's key must not begin with aws:.");
     }
     Ok(())
 }

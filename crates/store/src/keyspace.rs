@@ -52,6 +52,8 @@ keyspace! {
     LAMBDA_NUMBERS = "lambda.number";
     /// Aliases of functions: account, region, name, alias.
     LAMBDA_ALIASES = "lambda.alias";
+    /// Resource-based policies: account, region, function's name, and `$LATEST`, a version's number or an alias.
+    LAMBDA_POLICIES = "lambda.policy";
     /// Who uses a deployment package: its hash, then account, region, name and version.
     LAMBDA_CODE = "lambda.code";
     /// What each function consumed in all: function ARN.

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use freehold_base::limits::{EPHEMERAL_MIB, MEMORY_MIB, TIMEOUT_SECONDS};
 
 use super::requests::{FunctionRequest, LoggingConfig, UpdateCodeRequest};
+use super::tags;
 use super::validation::Violations;
 
 /// The architectures that Lambda has.
@@ -75,6 +76,9 @@ pub(crate) fn check_creation(request: &FunctionRequest, violations: &mut Violati
     }
     if request.code.is_none() {
         violations.missing("code");
+    }
+    if let Some(given) = &request.tags {
+        tags::check_texts(given, violations);
     }
     if let Some(package_type) = &request.package_type {
         violations.one_of("packageType", package_type, &["Zip", "Image"]);

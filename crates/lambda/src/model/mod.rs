@@ -3,6 +3,7 @@
 //! - [`json`]: reading bodies; AWS's texts for what is not JSON or of the wrong type
 //! - [`requests`], [`responses`]: the shapes, member by member as in AWS's model
 //! - [`constraints`]: lengths, ranges, patterns and enumerations of the members
+//! - [`tags`]: what may be a tag
 //! - [`unsupported`]: members that would change what runs and cannot be honoured (yet)
 //! - [`validation`]: how violations are collected and told
 //!
@@ -12,5 +13,6 @@ pub(crate) mod constraints;
 pub(crate) mod json;
 pub(crate) mod requests;
 pub(crate) mod responses;
+pub(crate) mod tags;
 pub(crate) mod unsupported;
 pub(crate) mod validation;

@@ -174,6 +174,38 @@ pub(crate) struct AliasRequest {
     pub(crate) revision_id: Option<String>,
 }
 
+/// `AddPermissionRequest`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct PermissionRequest {
+    pub(crate) statement_id: Option<String>,
+    pub(crate) action: Option<String>,
+    pub(crate) principal: Option<String>,
+    pub(crate) source_arn: Option<String>,
+    pub(crate) source_account: Option<String>,
+    pub(crate) event_source_token: Option<String>,
+    #[serde(rename = "PrincipalOrgID")]
+    pub(crate) principal_org_id: Option<String>,
+    pub(crate) function_url_auth_type: Option<String>,
+    pub(crate) invoked_via_function_url: Option<bool>,
+    pub(crate) revision_id: Option<String>,
+}
+
+/// `PutResourcePolicyRequest`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct ResourcePolicyRequest {
+    pub(crate) policy: Option<String>,
+    pub(crate) revision_id: Option<String>,
+}
+
+/// `TagResourceRequest`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct TagRequest {
+    pub(crate) tags: Option<BTreeMap<String, String>>,
+}
+
 /// `AliasRoutingConfiguration`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]

@@ -16,7 +16,7 @@ use crate::model::requests::{AliasRequest, RoutingConfig};
 use crate::model::responses::{AliasConfiguration, ListAliasesResponse};
 use crate::model::validation::Violations;
 use crate::names::{FunctionId, LATEST, Qualified, Target};
-use crate::records::{self, ALIASES, AdditionalVersion, AliasRecord, FUNCTIONS};
+use crate::records::{self, ALIASES, AdditionalVersion, AliasRecord, FUNCTIONS, POLICIES};
 use crate::versions;
 
 /// Length of an alias's name, in characters.
@@ -142,6 +142,7 @@ async fn delete_alias(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> 
         .transact(|transaction| async move {
             require_function(&transaction, id).await?;
             ALIASES.delete(&transaction, &id.alias_parts(name));
+            POLICIES.delete(&transaction, &id.policy_parts(name));
             Ok::<_, LambdaError>(())
         })
         .await?;

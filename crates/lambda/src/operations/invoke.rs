@@ -19,6 +19,7 @@ use serde::de::IgnoredAny;
 use super::empty_reply;
 use super::entry::{Entry, FUNCTION, read};
 use crate::Lambda;
+use crate::access;
 use crate::code::blocking;
 use crate::error::LambdaError;
 use crate::model::validation::Violations;
@@ -57,6 +58,7 @@ async fn invoke(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
         LambdaError::FunctionNotFound(target.id.qualified_arn(Some(qualifier)))
     };
     let function = lambda.functions.get(&target).await?.ok_or_else(not_found)?;
+    access::check(&function.policies, &call, &target)?;
     let client_context = call.header("x-amz-client-context").map(read_client_context).transpose()?;
     let payload = check_event(call.body.clone()).await?;
     match manner.kind {

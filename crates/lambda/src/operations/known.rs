@@ -16,7 +16,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         Post,
         "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
     ),
-    operation("AddPermission", Post, "/2015-03-31/functions/{FunctionName}/policy"),
     operation(
         "CheckpointDurableExecution",
         Post,
@@ -48,7 +47,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         Delete,
         "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     ),
-    operation("DeleteResourcePolicy", Delete, "/2026-07-09/resource-policy/{ResourceArn}"),
     operation("GetAccountSettings", Get, "/2016-08-19/account-settings"),
     operation("GetCapacityProvider", Get, "/2025-11-30/capacity-providers/{CapacityProviderName}"),
     operation("GetCodeSigningConfig", Get, "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}"),
@@ -81,13 +79,11 @@ pub(super) const KNOWN: &[KnownOperation] = &[
     operation("GetLayerVersion", Get, "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}"),
     operation("GetLayerVersionByArn", Get, "/2018-10-31/layers?find=LayerVersion"),
     operation("GetLayerVersionPolicy", Get, "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy"),
-    operation("GetPolicy", Get, "/2015-03-31/functions/{FunctionName}/policy"),
     operation(
         "GetProvisionedConcurrencyConfig",
         Get,
         "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     ),
-    operation("GetResourcePolicy", Get, "/2026-07-09/resource-policy/{ResourceArn}"),
     operation(
         "GetRuntimeManagementConfig",
         Get,
@@ -130,7 +126,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         Get,
         "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL",
     ),
-    operation("ListTags", Get, "/2017-03-31/tags/{Resource}"),
     operation("PauseDurableExecution", Post, "/2025-12-01/durable-executions/{DurableExecutionArn}/pause"),
     operation("PublishLayerVersion", Post, "/2018-10-31/layers/{LayerName}/versions"),
     operation(
@@ -155,7 +150,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         Put,
         "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     ),
-    operation("PutResourcePolicy", Put, "/2026-07-09/resource-policy/{ResourceArn}"),
     operation(
         "PutRuntimeManagementConfig",
         Put,
@@ -166,7 +160,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         Delete,
         "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy/{StatementId}",
     ),
-    operation("RemovePermission", Delete, "/2015-03-31/functions/{FunctionName}/policy/{StatementId}"),
     operation("ResumeDurableExecution", Post, "/2025-12-01/durable-executions/{DurableExecutionArn}/resume"),
     operation(
         "SendDurableExecutionCallbackFailure",
@@ -184,8 +177,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "/2025-12-01/durable-execution-callbacks/{CallbackId}/succeed",
     ),
     operation("StopDurableExecution", Post, "/2025-12-01/durable-executions/{DurableExecutionArn}/stop"),
-    operation("TagResource", Post, "/2017-03-31/tags/{Resource}"),
-    operation("UntagResource", Delete, "/2017-03-31/tags/{Resource}"),
     operation("UpdateCapacityProvider", Put, "/2025-11-30/capacity-providers/{CapacityProviderName}"),
     operation("UpdateCodeSigningConfig", Put, "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}"),
     operation("UpdateEventSourceMapping", Put, "/2015-03-31/event-source-mappings/{UUID}"),

@@ -1,6 +1,6 @@
 //! The operations: a file or folder for each group, and the table by which the gateway knows them.
 //!
-//! - `functions`, `versions`, `aliases`, `invoke`: one group each, which lists its own rows (`ENTRIES`)
+//! - `functions`, `versions`, `aliases`, `invoke`, `policy`, `tags`: one group each, which lists its own rows (`ENTRIES`)
 //! - `entry`: what a row says; `page`: what lists have in common
 //! - `known`: what AWS has and this service has not (yet)
 //!
@@ -13,6 +13,8 @@ mod functions;
 mod invoke;
 mod known;
 mod page;
+mod policy;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod versions;
@@ -30,6 +32,7 @@ use serde::Serialize;
 
 use self::entry::{Entry, Run, Running};
 use crate::Lambda;
+use crate::access;
 use crate::error::LambdaError;
 
 /// What is fixed about Lambda.
@@ -41,7 +44,14 @@ pub(crate) static DEFINITION: Definition = Definition {
 };
 
 /// The rows, by group.
-const GROUPS: &[&[Entry]] = &[invoke::ENTRIES, functions::ENTRIES, versions::ENTRIES, aliases::ENTRIES];
+const GROUPS: &[&[Entry]] = &[
+    invoke::ENTRIES,
+    functions::ENTRIES,
+    versions::ENTRIES,
+    aliases::ENTRIES,
+    policy::ENTRIES,
+    tags::ENTRIES,
+];
 
 /// Every operation that is answered.
 pub(crate) static OPERATIONS: [Operation; count(GROUPS)] = listed(GROUPS);
@@ -76,6 +86,7 @@ const fn listed<const N: usize>(groups: &[&[Entry]]) -> [Operation; N] {
 
 /// Carries out one call.
 pub(crate) async fn call(lambda: &Lambda, call: Call) -> Result<Reply, ApiError> {
+    access::check_stored(lambda, &call).await?;
     let reply = match RUNS.get(call.operation.name) {
         Some(Run::Read(run)) => run(lambda, call).await,
         Some(Run::Change(run)) => to_its_end(run(lambda.clone(), call)).await,
