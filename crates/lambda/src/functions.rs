@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use freehold_base::id::{AccountId, Region, RequestId};
+use freehold_base::id::RequestId;
 use freehold_executor::event::FunctionVersion;
-use freehold_store::{Change, Key, PartValue, Read, Store, StoreError, Watch};
+use freehold_store::{Change, Key, Read, Store, StoreError, Watch};
 
 use crate::code::CodeStore;
 use crate::error::LambdaError;
@@ -169,7 +169,6 @@ impl Functions {
             role_arn: configuration.role.clone(),
             region: id.region.to_string(),
             log_group: configuration.logging.group.clone(),
-            reserved_concurrency: None,
         })
     }
 
@@ -257,15 +256,7 @@ async fn is_stored(read: &impl Read, id: &FunctionId, version: &FunctionVersion)
 
 /// The function to which a key of any of its tables belongs.
 fn function_in(key: &Key) -> Option<FunctionId> {
-    let mut parts = [FUNCTIONS.parts(key), VERSIONS.parts(key), ALIASES.parts(key)]
-        .into_iter()
-        .flatten()
-        .next()?
-        .into_iter();
-    let mut text = || match parts.next() {
-        Some(PartValue::Text(text)) => Some(text),
-        _ => None,
-    };
-    let (account, region, name) = (text()?, text()?, text()?);
-    Some(FunctionId { account: AccountId::new(account), region: Region::new(region), name })
+    let parts =
+        [FUNCTIONS.parts(key), VERSIONS.parts(key), ALIASES.parts(key)].into_iter().flatten().next()?;
+    FunctionId::from_parts(parts)
 }

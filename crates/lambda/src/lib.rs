@@ -10,6 +10,7 @@
 //!
 //! - `operations`: one file per operation, and the table by which the gateway knows them
 //! - `model`, `names`, `settings`: from a request to what is meant and stored
+//! - `concurrency`: what of the server's concurrency belongs to single functions
 //! - `versions`: what a qualifier means, and how a version is published
 //! - [`package`]: checks and unpacks deployment packages
 //! - [`error`]: why an operation failed, in AWS's codes and words
@@ -19,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod code;
+mod concurrency;
 pub mod error;
 mod functions;
 mod invoker;
@@ -45,6 +47,7 @@ use freehold_wire::service::{Call, Definition, Reply, Service};
 use freehold_wire::sigv4::Credentials;
 
 use crate::code::CodeStore;
+use crate::concurrency::Reservations;
 use crate::error::LambdaError;
 use crate::functions::Functions;
 pub use crate::invoker::Invoker;
@@ -89,6 +92,7 @@ pub struct Lambda {
     clock: SharedClock,
     code: CodeStore,
     functions: Functions,
+    reservations: Reservations,
     updates: Updates,
     downloads: Option<Downloads>,
 }
@@ -133,8 +137,9 @@ impl Lambda {
         let Options { store, executor, catalog, code_folder, clock, downloads } = options;
         let code = CodeStore::open(code_folder, store.clone(), Arc::clone(&clock)).await?;
         let functions = Functions::open(store.clone(), code.clone(), Arc::clone(&executor));
+        let reservations = Reservations::open(store.clone(), Arc::clone(&executor)).await?;
         let (updates, downloads) = (Updates::default(), downloads.map(Downloads::new));
-        Ok(Self { store, executor, catalog, clock, code, functions, updates, downloads })
+        Ok(Self { store, executor, catalog, clock, code, functions, reservations, updates, downloads })
     }
 
     /// Wall time in ms since 1970.

@@ -3,7 +3,7 @@
 
 use freehold_base::arn::{FunctionReference, is_qualifier};
 use freehold_base::id::{AccountId, Region};
-use freehold_store::{Key, Part};
+use freehold_store::{Key, Part, PartValue};
 use freehold_wire::service::Call;
 
 use crate::error::LambdaError;
@@ -35,6 +35,17 @@ impl FunctionId {
     /// The function's place in the store.
     pub(crate) fn parts(&self) -> [Part<'_>; 3] {
         [Part::Text(self.account.as_str()), Part::Text(self.region.as_str()), Part::Text(&self.name)]
+    }
+
+    /// The function in the parts of a key that begins with its place.
+    pub(crate) fn from_parts(parts: Vec<PartValue>) -> Option<Self> {
+        let mut parts = parts.into_iter();
+        let mut text = || match parts.next() {
+            Some(PartValue::Text(text)) => Some(text),
+            _ => None,
+        };
+        let (account, region, name) = (text()?, text()?, text()?);
+        Some(Self { account: AccountId::new(account), region: Region::new(region), name })
     }
 
     /// A published version's place in the store.

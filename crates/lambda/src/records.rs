@@ -6,6 +6,7 @@
 //! | [`VERSIONS`] | a published version, never changed again |
 //! | [`NUMBERS`] | the last number given under a name; it outlives the function, so that no number is given twice |
 //! | [`ALIASES`] | an alias |
+//! | [`RESERVATIONS`] | the concurrency that belongs to a function |
 //! | [`CODE_USES`] | by the hash of each zip the versions that use it: whether it is still needed is one short scan |
 //!
 //! What belongs together is written in one transaction.
@@ -14,11 +15,12 @@ use std::collections::BTreeMap;
 
 use freehold_base::id::RevisionId;
 use freehold_store::keyspace::{
-    LAMBDA_ALIASES, LAMBDA_CODE, LAMBDA_FUNCTIONS, LAMBDA_NUMBERS, LAMBDA_VERSIONS,
+    LAMBDA_ALIASES, LAMBDA_CODE, LAMBDA_FUNCTIONS, LAMBDA_NUMBERS, LAMBDA_RESERVED, LAMBDA_VERSIONS,
 };
 use freehold_store::{BlobId, Key, Part, PartValue, Read, Record, StoreError, Table, Transaction};
 use serde::{Deserialize, Serialize};
 
+use crate::error::LambdaError;
 use crate::names::{FunctionId, LATEST};
 
 /// The functions: account, region, name.
@@ -29,6 +31,8 @@ pub(crate) const VERSIONS: Table<PublishedRecord> = Table::new(LAMBDA_VERSIONS);
 pub(crate) const NUMBERS: Table<NumberRecord> = Table::new(LAMBDA_NUMBERS);
 /// Aliases: account, region, name, alias.
 pub(crate) const ALIASES: Table<AliasRecord> = Table::new(LAMBDA_ALIASES);
+/// Reserved concurrency: account, region, name.
+pub(crate) const RESERVATIONS: Table<ReservationRecord> = Table::new(LAMBDA_RESERVED);
 /// Who uses a zip: its hash, then account, region, name and version.
 pub(crate) const CODE_USES: Table<CodeUse> = Table::new(LAMBDA_CODE);
 
@@ -129,6 +133,13 @@ pub(crate) struct Code {
     pub(crate) architecture: String,
 }
 
+/// The concurrency that belongs to a function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReservationRecord {
+    /// Events in flight; 0 stops the function.
+    pub(crate) executions: u32,
+}
+
 /// That a version uses a zip; the key says it all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CodeUse {}
@@ -146,6 +157,10 @@ impl Record for NumberRecord {
 }
 
 impl Record for AliasRecord {
+    const VERSION: u8 = 1;
+}
+
+impl Record for ReservationRecord {
     const VERSION: u8 = 1;
 }
 
@@ -196,6 +211,7 @@ pub(crate) async fn delete(
     old: FunctionRecord,
 ) -> Result<Vec<VersionRecord>, StoreError> {
     FUNCTIONS.delete(transaction, &id.parts());
+    RESERVATIONS.delete(transaction, &id.parts());
     CODE_USES.delete(transaction, &use_parts(&old.latest.code.zip, id, LATEST));
     let mut versions = vec![old.latest];
     for (number, published) in published(transaction, id).await? {
@@ -206,6 +222,14 @@ pub(crate) async fn delete(
         transaction.delete(key);
     }
     Ok(versions)
+}
+
+/// Fails with AWS's answer if there is no such function.
+pub(crate) async fn require_function(
+    read: &impl Read,
+    id: &FunctionId,
+) -> Result<FunctionRecord, LambdaError> {
+    FUNCTIONS.get(read, &id.parts()).await?.ok_or_else(|| LambdaError::FunctionNotFound(id.arn()))
 }
 
 /// The published versions of a function, oldest first.

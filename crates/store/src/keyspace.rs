@@ -52,6 +52,8 @@ keyspace! {
     LAMBDA_NUMBERS = "lambda.number";
     /// Aliases of functions: account, region, name, alias.
     LAMBDA_ALIASES = "lambda.alias";
+    /// Reserved concurrency of functions: account, region, name.
+    LAMBDA_RESERVED = "lambda.reserved";
     /// Who uses a deployment package: its hash, then account, region, name and version.
     LAMBDA_CODE = "lambda.code";
     /// What each function consumed in all: function ARN.

@@ -154,6 +154,14 @@ pub(crate) struct LoggingConfig {
     pub(crate) log_group: Option<String>,
 }
 
+/// `PutFunctionConcurrencyRequest`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct ConcurrencyRequest {
+    #[serde(deserialize_with = "integer")]
+    pub(crate) reserved_concurrent_executions: Option<i64>,
+}
+
 /// `PublishVersionRequest`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

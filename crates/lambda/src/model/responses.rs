@@ -127,6 +127,16 @@ pub(crate) struct GetFunctionResponse<'a> {
     pub(crate) code: FunctionCodeLocation,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) tags: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) concurrency: Option<Concurrency>,
+}
+
+/// `Concurrency` and `GetFunctionConcurrencyResponse`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Concurrency {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reserved_concurrent_executions: Option<u32>,
 }
 
 /// `FunctionCodeLocation`.

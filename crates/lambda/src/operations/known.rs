@@ -35,7 +35,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         Delete,
         "/2020-06-30/functions/{FunctionName}/code-signing-config",
     ),
-    operation("DeleteFunctionConcurrency", Delete, "/2017-10-31/functions/{FunctionName}/concurrency"),
     operation(
         "DeleteFunctionEventInvokeConfig",
         Delete,
@@ -65,7 +64,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         Get,
         "/2020-06-30/functions/{FunctionName}/code-signing-config",
     ),
-    operation("GetFunctionConcurrency", Get, "/2019-09-30/functions/{FunctionName}/concurrency"),
     operation(
         "GetFunctionEventInvokeConfig",
         Get,
@@ -138,7 +136,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         Put,
         "/2020-06-30/functions/{FunctionName}/code-signing-config",
     ),
-    operation("PutFunctionConcurrency", Put, "/2017-10-31/functions/{FunctionName}/concurrency"),
     operation(
         "PutFunctionEventInvokeConfig",
         Put,

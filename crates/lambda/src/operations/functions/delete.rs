@@ -40,6 +40,9 @@ pub(super) async fn delete_function(lambda: Lambda, call: Call) -> Result<Reply,
         })
         .await?;
     lambda.functions.changed(id, &deleted);
+    if number.is_none() {
+        lambda.reservations.tell(id).await?;
+    }
     for version in deleted {
         lambda.code.retire(version.code.zip);
     }

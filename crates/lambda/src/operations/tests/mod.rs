@@ -7,6 +7,7 @@ mod creating;
 mod invoking;
 mod publishing;
 mod reading;
+mod reserving;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use crate::package::tests::{file, zip_of};
 use crate::{Invoker, Lambda, Options};
 
 const ACCOUNT: &str = "000000000000";
+const ACCOUNT_CONCURRENCY: u32 = 1_000;
 const ROLE: &str = "arn:aws:iam::123456789012:role/lambda-exec-role";
 /// 2026-11-23T11:45:00.123Z, in ms since 1970.
 const NOW_MS: u64 = 1_795_434_300_123;
@@ -42,6 +44,7 @@ struct FakeExecutor {
     answers: Mutex<Vec<Result<Outcome, InvokeError>>>,
     events: Mutex<Vec<(Arc<FunctionVersion>, Event)>>,
     retired: Mutex<Vec<String>>,
+    reserved: Mutex<BTreeMap<String, u32>>,
 }
 
 #[async_trait]
@@ -54,6 +57,18 @@ impl Invoker for FakeExecutor {
 
     fn retire(&self, key: &str) {
         self.retired.lock().unwrap().push(key.to_owned());
+    }
+
+    fn account_concurrency(&self) -> u32 {
+        ACCOUNT_CONCURRENCY
+    }
+
+    fn reserve(&self, function_arn: &str, executions: Option<u32>) {
+        let mut reserved = self.reserved.lock().unwrap();
+        match executions {
+            Some(executions) => reserved.insert(function_arn.to_owned(), executions),
+            None => reserved.remove(function_arn),
+        };
     }
 }
 
