@@ -36,6 +36,8 @@ pub(crate) struct Function {
     main: Arc<FunctionVersion>,
     /// The version that gets a share of the events, and how large a share.
     additional: Option<(f64, Arc<FunctionVersion>)>,
+    /// Whether an environment may serve one tenant alone.
+    pub(crate) per_tenant: bool,
 }
 
 impl Function {
@@ -144,7 +146,11 @@ impl Functions {
             }
             None => None,
         };
-        Ok(Function { main: Arc::new(main), additional })
+        Ok(Function {
+            main: Arc::new(main),
+            additional,
+            per_tenant: found.version().configuration.per_tenant,
+        })
     }
 
     async fn version_of(

@@ -11,6 +11,7 @@
 //! - `operations`: one file per operation, and the table by which the gateway knows them
 //! - `model`, `names`, `settings`: from a request to what is meant and stored
 //! - `concurrency`: what of the server's concurrency belongs to single functions
+//! - `usage`: how much an account has; `signing`: what may be deployed where code must be signed
 //! - `versions`: what a qualifier means, and how a version is published
 //! - [`package`]: checks and unpacks deployment packages
 //! - [`error`]: why an operation failed, in AWS's codes and words
@@ -30,7 +31,9 @@ mod operations;
 pub mod package;
 mod records;
 mod settings;
+mod signing;
 mod updates;
+mod usage;
 mod versions;
 
 use std::collections::BTreeSet;
@@ -95,6 +98,8 @@ pub struct Lambda {
     reservations: Reservations,
     updates: Updates,
     downloads: Option<Downloads>,
+    /// The quota of code storage, of each account in each region, in bytes.
+    code_storage_bytes: u64,
 }
 
 impl Lambda {
@@ -137,9 +142,22 @@ impl Lambda {
         let Options { store, executor, catalog, code_folder, clock, downloads } = options;
         let code = CodeStore::open(code_folder, store.clone(), Arc::clone(&clock)).await?;
         let functions = Functions::open(store.clone(), code.clone(), Arc::clone(&executor));
+        usage::count_once(&store).await?;
         let reservations = Reservations::open(store.clone(), Arc::clone(&executor)).await?;
+        let code_storage_bytes = usage::CODE_STORAGE_BYTES;
         let (updates, downloads) = (Updates::default(), downloads.map(Downloads::new));
-        Ok(Self { store, executor, catalog, clock, code, functions, reservations, updates, downloads })
+        Ok(Self {
+            store,
+            executor,
+            catalog,
+            clock,
+            code,
+            functions,
+            reservations,
+            updates,
+            downloads,
+            code_storage_bytes,
+        })
     }
 
     /// Wall time in ms since 1970.

@@ -60,6 +60,12 @@ impl FunctionId {
         [account, region, name, Part::Text(alias)]
     }
 
+    /// The place in the store that says that the function is deployed by a code-signing configuration.
+    pub(crate) fn signing_parts<'a>(&'a self, config: &'a str) -> [Part<'a>; 4] {
+        let [account, region, name] = self.parts();
+        [account, region, Part::Text(config), name]
+    }
+
     /// The function's key in the store.
     pub(crate) fn key(&self) -> Key {
         FUNCTIONS.key(&self.parts())
@@ -160,6 +166,18 @@ impl Target {
         match self.qualified() {
             Qualified::Latest => Ok(()),
             _ => Err(self.not_found()),
+        }
+    }
+
+    /// The function, where a version or an alias cannot be meant.
+    pub(crate) fn into_function(self) -> Result<FunctionId, LambdaError> {
+        match self.qualifier {
+            None => Ok(self.id),
+            Some(_) => Err(LambdaError::InvalidParameter(
+                "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. \
+                 Please specify either a function name or an unqualified function ARN."
+                    .to_owned(),
+            )),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::model::json;
 use crate::model::requests::ConcurrencyRequest;
 use crate::model::responses::Concurrency;
 use crate::model::validation::Violations;
-use crate::names::{FunctionId, Target};
+use crate::names::Target;
 use crate::records::{RESERVATIONS, ReservationRecord, require_function};
 
 /// What the model allows.
@@ -51,7 +51,7 @@ async fn put_function_concurrency(lambda: Lambda, call: Call) -> Result<Reply, L
     let target = Target::of(&call)?;
     let request: ConcurrencyRequest = json::read(call.body.clone()).await?;
     let executions = checked(&request)?;
-    let id = function_of(target)?;
+    let id = target.into_function()?;
     let (store, id, account) = (&lambda.store, &id, lambda.executor.account_concurrency());
     store
         .transact(|transaction| async move {
@@ -69,7 +69,7 @@ async fn put_function_concurrency(lambda: Lambda, call: Call) -> Result<Reply, L
 }
 
 async fn get_function_concurrency(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
-    let id = function_of(Target::of(&call)?)?;
+    let id = Target::of(&call)?.into_function()?;
     let snapshot = lambda.store.snapshot().await?;
     require_function(&snapshot, &id).await?;
     let record = RESERVATIONS.get(&snapshot, &id.parts()).await?;
@@ -79,7 +79,7 @@ async fn get_function_concurrency(lambda: &Lambda, call: Call) -> Result<Reply, 
 
 /// 204, also where there was none.
 async fn delete_function_concurrency(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> {
-    let id = function_of(Target::of(&call)?)?;
+    let id = Target::of(&call)?.into_function()?;
     let (store, id) = (&lambda.store, &id);
     store
         .transact(|transaction| async move {
@@ -90,18 +90,6 @@ async fn delete_function_concurrency(lambda: Lambda, call: Call) -> Result<Reply
         .await?;
     lambda.reservations.tell(id).await?;
     Ok(empty_reply(StatusCode::NO_CONTENT))
-}
-
-/// The function that is named, which must be so without a version or alias.
-fn function_of(target: Target) -> Result<FunctionId, LambdaError> {
-    match target.qualifier {
-        None => Ok(target.id),
-        Some(_) => Err(LambdaError::InvalidParameter(
-            "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. \
-             Please specify either a function name or an unqualified function ARN."
-                .to_owned(),
-        )),
-    }
 }
 
 fn checked(request: &ConcurrencyRequest) -> Result<u32, LambdaError> {

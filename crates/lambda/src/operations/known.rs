@@ -1,5 +1,10 @@
 //! The operations that AWS's Lambda has and this service has not (yet): name, method and path, as in AWS's model. The
 //! gateway names them in its refusal; an operation that is written moves from here to the table in the parent.
+//!
+//! Capacity providers, and the scaling configurations of the functions on them, are fleets of EC2 instances: they stay here.
+//! A client that asks for them is told so by name (`UnknownOperationException`, 404), which no code of the operations' own says:
+//! `ResourceNotFoundException` would say that a provider could be created first, `InvalidParameterValueException` that another
+//! value would do.
 
 use freehold_wire::service::{KnownOperation, Route, Verb};
 
@@ -23,18 +28,11 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "/2025-12-01/durable-executions/{DurableExecutionArn}/checkpoint",
     ),
     operation("CreateCapacityProvider", Post, "/2025-11-30/capacity-providers"),
-    operation("CreateCodeSigningConfig", Post, "/2020-04-22/code-signing-configs"),
     operation("CreateEventSourceMapping", Post, "/2015-03-31/event-source-mappings"),
     operation("CreateFunctionUrlConfig", Post, "/2021-10-31/functions/{FunctionName}/url"),
     operation("DeleteCapacityProvider", Delete, "/2025-11-30/capacity-providers/{CapacityProviderName}"),
-    operation("DeleteCodeSigningConfig", Delete, "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}"),
     operation("DeleteDurableExecution", Delete, "/2025-12-01/durable-executions/{DurableExecutionArn}"),
     operation("DeleteEventSourceMapping", Delete, "/2015-03-31/event-source-mappings/{UUID}"),
-    operation(
-        "DeleteFunctionCodeSigningConfig",
-        Delete,
-        "/2020-06-30/functions/{FunctionName}/code-signing-config",
-    ),
     operation(
         "DeleteFunctionEventInvokeConfig",
         Delete,
@@ -48,9 +46,7 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     ),
     operation("DeleteResourcePolicy", Delete, "/2026-07-09/resource-policy/{ResourceArn}"),
-    operation("GetAccountSettings", Get, "/2016-08-19/account-settings"),
     operation("GetCapacityProvider", Get, "/2025-11-30/capacity-providers/{CapacityProviderName}"),
-    operation("GetCodeSigningConfig", Get, "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}"),
     operation("GetDurableExecution", Get, "/2025-12-01/durable-executions/{DurableExecutionArn}"),
     operation(
         "GetDurableExecutionHistory",
@@ -60,16 +56,10 @@ pub(super) const KNOWN: &[KnownOperation] = &[
     operation("GetDurableExecutionState", Get, "/2025-12-01/durable-executions/{DurableExecutionArn}/state"),
     operation("GetEventSourceMapping", Get, "/2015-03-31/event-source-mappings/{UUID}"),
     operation(
-        "GetFunctionCodeSigningConfig",
-        Get,
-        "/2020-06-30/functions/{FunctionName}/code-signing-config",
-    ),
-    operation(
         "GetFunctionEventInvokeConfig",
         Get,
         "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     ),
-    operation("GetFunctionRecursionConfig", Get, "/2024-08-31/functions/{FunctionName}/recursion-config"),
     operation(
         "GetFunctionScalingConfig",
         Get,
@@ -86,11 +76,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     ),
     operation("GetResourcePolicy", Get, "/2026-07-09/resource-policy/{ResourceArn}"),
-    operation(
-        "GetRuntimeManagementConfig",
-        Get,
-        "/2021-07-20/functions/{FunctionName}/runtime-management-config",
-    ),
     operation("InvokeAsync", Post, "/2014-11-13/functions/{FunctionName}/invoke-async"),
     operation(
         "InvokeWithResponseStream",
@@ -98,7 +83,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
     ),
     operation("ListCapacityProviders", Get, "/2025-11-30/capacity-providers"),
-    operation("ListCodeSigningConfigs", Get, "/2020-04-22/code-signing-configs"),
     operation(
         "ListDurableExecutionsByFunction",
         Get,
@@ -116,11 +100,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         Get,
         "/2025-11-30/capacity-providers/{CapacityProviderName}/function-versions",
     ),
-    operation(
-        "ListFunctionsByCodeSigningConfig",
-        Get,
-        "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}/functions",
-    ),
     operation("ListLayerVersions", Get, "/2018-10-31/layers/{LayerName}/versions"),
     operation("ListLayers", Get, "/2018-10-31/layers"),
     operation(
@@ -132,16 +111,10 @@ pub(super) const KNOWN: &[KnownOperation] = &[
     operation("PauseDurableExecution", Post, "/2025-12-01/durable-executions/{DurableExecutionArn}/pause"),
     operation("PublishLayerVersion", Post, "/2018-10-31/layers/{LayerName}/versions"),
     operation(
-        "PutFunctionCodeSigningConfig",
-        Put,
-        "/2020-06-30/functions/{FunctionName}/code-signing-config",
-    ),
-    operation(
         "PutFunctionEventInvokeConfig",
         Put,
         "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     ),
-    operation("PutFunctionRecursionConfig", Put, "/2024-08-31/functions/{FunctionName}/recursion-config"),
     operation(
         "PutFunctionScalingConfig",
         Put,
@@ -153,11 +126,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     ),
     operation("PutResourcePolicy", Put, "/2026-07-09/resource-policy/{ResourceArn}"),
-    operation(
-        "PutRuntimeManagementConfig",
-        Put,
-        "/2021-07-20/functions/{FunctionName}/runtime-management-config",
-    ),
     operation(
         "RemoveLayerVersionPermission",
         Delete,
@@ -184,7 +152,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
     operation("TagResource", Post, "/2017-03-31/tags/{Resource}"),
     operation("UntagResource", Delete, "/2017-03-31/tags/{Resource}"),
     operation("UpdateCapacityProvider", Put, "/2025-11-30/capacity-providers/{CapacityProviderName}"),
-    operation("UpdateCodeSigningConfig", Put, "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}"),
     operation("UpdateEventSourceMapping", Put, "/2015-03-31/event-source-mappings/{UUID}"),
     operation(
         "UpdateFunctionEventInvokeConfig",

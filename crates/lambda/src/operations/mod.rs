@@ -7,13 +7,17 @@
 //! An operation that changes something runs as a task of its own: once begun it ends, also if the client goes away, so
 //! that a commit is always followed by what must follow it.
 
+mod account;
 mod aliases;
+mod code_signing;
 mod concurrency;
 mod entry;
 mod functions;
 mod invoke;
 mod known;
 mod page;
+mod recursion;
+mod runtime_management;
 #[cfg(test)]
 mod tests;
 mod versions;
@@ -42,8 +46,17 @@ pub(crate) static DEFINITION: Definition = Definition {
 };
 
 /// The rows, by group.
-const GROUPS: &[&[Entry]] =
-    &[invoke::ENTRIES, functions::ENTRIES, versions::ENTRIES, aliases::ENTRIES, concurrency::ENTRIES];
+const GROUPS: &[&[Entry]] = &[
+    invoke::ENTRIES,
+    functions::ENTRIES,
+    versions::ENTRIES,
+    aliases::ENTRIES,
+    concurrency::ENTRIES,
+    account::ENTRIES,
+    runtime_management::ENTRIES,
+    recursion::ENTRIES,
+    code_signing::ENTRIES,
+];
 
 /// Every operation that is answered.
 pub(crate) static OPERATIONS: [Operation; count(GROUPS)] = listed(GROUPS);

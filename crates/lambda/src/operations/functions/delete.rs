@@ -67,6 +67,6 @@ async fn delete_version(
     let Some(published) = VERSIONS.get(transaction, &id.version_parts(number)).await? else {
         return Ok(vec![]);
     };
-    records::delete_version(transaction, id, number, &published);
+    records::delete_version(transaction, id, number, &published).await?;
     Ok(vec![published.version])
 }

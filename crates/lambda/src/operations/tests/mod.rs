@@ -1,6 +1,7 @@
 //! The operations against a store in memory and an executor that only notes what it is asked: what a client sees, what is
 //! stored, what the executor is told.
 
+mod accounting;
 mod aliasing;
 mod changing;
 mod creating;
@@ -8,6 +9,8 @@ mod invoking;
 mod publishing;
 mod reading;
 mod reserving;
+mod setting;
+mod signing;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -223,7 +226,10 @@ fn every_operation_declares_an_action_and_a_resource() {
         let action = operation.action.strip_prefix("lambda:").unwrap_or_default();
         assert!(action.chars().all(char::is_alphanumeric) && !action.is_empty(), "{}", operation.name);
         assert!(
-            operation.resource == "*" || operation.resource.starts_with("function:"),
+            operation.resource == "*"
+                || ["function:", "code-signing-config:"]
+                    .iter()
+                    .any(|kind| operation.resource.starts_with(kind)),
             "{}",
             operation.name
         );
