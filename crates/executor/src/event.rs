@@ -40,8 +40,6 @@ pub struct FunctionVersion {
     pub region: String,
     /// Where its log goes, such as `/aws/lambda/hello`.
     pub log_group: String,
-    /// At most this many environments of the function at once (`None`: only the account's limit).
-    pub reserved_concurrency: Option<u32>,
 }
 
 /// One event for a function.

@@ -103,7 +103,12 @@ impl Executor {
         self.0.0.input(|core, now| core.retire(now, key));
     }
 
-    /// Sets a function's reserved concurrency before its next event does.
+    /// How many events may be in flight at once, over all functions.
+    pub fn account_concurrency(&self) -> u32 {
+        self.0.0.limits.account_concurrency
+    }
+
+    /// Sets a function's reserved concurrency (`None`: it shares the account's), from its next event on. Environments stay.
     pub fn set_reserved_concurrency(&self, function_arn: &str, reserved: Option<u32>) {
         self.0.0.input(|core, now| core.set_reserved(now, function_arn, reserved));
     }

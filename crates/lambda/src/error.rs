@@ -107,6 +107,26 @@ pub enum LambdaError {
     /// A zip in the request that is too large to be sent that way.
     #[error("Zipped size must be smaller than {ZIP_DIRECT_BYTES} bytes")]
     ZipTooLarge,
+    /// The account's packages would be too large together.
+    #[error("Code storage limit exceeded.")]
+    CodeStorageExceeded,
+    /// A function is to be deployed by a code-signing configuration that is not there; its ARN.
+    #[error(
+        "The code signing configuration cannot be found. Check that the provided configuration is not deleted: {0}."
+    )]
+    SigningNotFound(String),
+    /// A code-signing configuration that is asked for is not there; its ARN.
+    #[error("The Lambda code signing configuration {0} can not be found.")]
+    NoSuchSigning(String),
+    /// Functions are deployed by the code-signing configuration; its ARN.
+    #[error("The code signing configuration {0} cannot be deleted while functions use it.")]
+    SigningInUse(String),
+    /// Code without a trusted signature, where one is asked for.
+    #[error(
+        "Lambda cannot deploy the function. The function or layer might be signed using a signature that the client is not \
+         configured to accept. Check the provided signature for unsigned."
+    )]
+    Unsigned,
     /// An event that is too large.
     #[error("Request must be smaller than {SYNC_PAYLOAD_BYTES} bytes for the InvokeFunction operation")]
     PayloadTooLarge,
@@ -154,6 +174,11 @@ impl LambdaError {
             Self::OtherAccount { .. } | Self::DeniedByPolicy { .. } => {
                 ("AccessDeniedException", StatusCode::FORBIDDEN)
             }
+            Self::NoSuchSigning(_) => ("ResourceNotFoundException", StatusCode::NOT_FOUND),
+            Self::SigningNotFound(_) => ("CodeSigningConfigNotFoundException", StatusCode::NOT_FOUND),
+            Self::SigningInUse(_) => ("ResourceConflictException", StatusCode::CONFLICT),
+            Self::CodeStorageExceeded => ("CodeStorageExceededException", StatusCode::BAD_REQUEST),
+            Self::Unsigned => ("CodeVerificationFailedException", StatusCode::BAD_REQUEST),
             Self::AlreadyExists(_)
             | Self::AliasExists(_)
             | Self::VersionInUse(_)
@@ -185,6 +210,7 @@ impl From<LambdaError> for ApiError {
             | LambdaError::Serialization(_)
             | LambdaError::OtherAccount { .. }
             | LambdaError::DeniedByPolicy { .. }
+            | LambdaError::NoSuchSigning(_)
             | LambdaError::ZipTooLarge => return api,
             LambdaError::Invoke(InvokeError::Throttled(reason)) => {
                 api = api

@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use freehold_base::id::{AccountId, Region, RequestId};
+use freehold_base::id::RequestId;
 use freehold_executor::event::FunctionVersion;
-use freehold_store::{Change, Key, PartValue, Read, Store, StoreError, Watch};
+use freehold_store::{Change, Key, Read, Store, StoreError, Watch};
 
 use crate::access;
 use crate::code::CodeStore;
@@ -40,6 +40,8 @@ pub(crate) struct Function {
     additional: Option<(f64, Arc<FunctionVersion>)>,
     /// The policies that have a say about an invocation.
     pub(crate) policies: Vec<Document>,
+    /// Whether an environment may serve one tenant alone.
+    pub(crate) per_tenant: bool,
 }
 
 impl Function {
@@ -156,7 +158,12 @@ impl Functions {
             None => None,
         };
         let policies = access::policies(read, target).await?;
-        Ok(Function { main: Arc::new(main), additional, policies })
+        Ok(Function {
+            main: Arc::new(main),
+            additional,
+            policies,
+            per_tenant: found.version().configuration.per_tenant,
+        })
     }
 
     async fn version_of(
@@ -181,7 +188,6 @@ impl Functions {
             role_arn: configuration.role.clone(),
             region: id.region.to_string(),
             log_group: configuration.logging.group.clone(),
-            reserved_concurrency: None,
         })
     }
 
@@ -269,15 +275,6 @@ async fn is_stored(read: &impl Read, id: &FunctionId, version: &FunctionVersion)
 
 /// The function to which a key of any of its tables belongs.
 fn function_in(key: &Key) -> Option<FunctionId> {
-    let mut parts = [FUNCTIONS.parts(key), VERSIONS.parts(key), ALIASES.parts(key), POLICIES.parts(key)]
-        .into_iter()
-        .flatten()
-        .next()?
-        .into_iter();
-    let mut text = || match parts.next() {
-        Some(PartValue::Text(text)) => Some(text),
-        _ => None,
-    };
-    let (account, region, name) = (text()?, text()?, text()?);
-    Some(FunctionId { account: AccountId::new(account), region: Region::new(region), name })
+    let tables = [FUNCTIONS.parts(key), VERSIONS.parts(key), ALIASES.parts(key), POLICIES.parts(key)];
+    FunctionId::from_parts(tables.into_iter().flatten().next()?)
 }

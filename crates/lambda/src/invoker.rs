@@ -13,6 +13,12 @@ pub trait Invoker: Send + Sync + 'static {
 
     /// Drops the environments of a deployment: idle ones now, busy ones after their event.
     fn retire(&self, key: &str);
+
+    /// How many events may be in flight at once, over all functions.
+    fn account_concurrency(&self) -> u32;
+
+    /// Sets how many of them belong to a function (`None`: it shares what belongs to nobody), from its next event on.
+    fn reserve(&self, function_arn: &str, executions: Option<u32>);
 }
 
 #[async_trait]
@@ -23,5 +29,13 @@ impl Invoker for freehold_executor::Executor {
 
     fn retire(&self, key: &str) {
         Self::retire(self, key);
+    }
+
+    fn account_concurrency(&self) -> u32 {
+        Self::account_concurrency(self)
+    }
+
+    fn reserve(&self, function_arn: &str, executions: Option<u32>) {
+        self.set_reserved_concurrency(function_arn, executions);
     }
 }

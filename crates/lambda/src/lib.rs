@@ -10,6 +10,8 @@
 //!
 //! - `operations`: one file per operation, and the table by which the gateway knows them
 //! - `model`, `names`, `settings`: from a request to what is meant and stored
+//! - `concurrency`: what of the server's concurrency belongs to single functions
+//! - `usage`: how much an account has; `signing`: what may be deployed where code must be signed
 //! - `versions`: what a qualifier means, and how a version is published
 //! - `policy`, `access`: resource-based policies, and whom they keep out
 //! - [`package`]: checks and unpacks deployment packages
@@ -21,6 +23,7 @@
 
 mod access;
 mod code;
+mod concurrency;
 pub mod error;
 mod functions;
 mod invoker;
@@ -31,7 +34,9 @@ pub mod package;
 mod policy;
 mod records;
 mod settings;
+mod signing;
 mod updates;
+mod usage;
 mod versions;
 
 use std::collections::BTreeSet;
@@ -48,6 +53,7 @@ use freehold_wire::service::{Call, Definition, Reply, Service};
 use freehold_wire::sigv4::Credentials;
 
 use crate::code::CodeStore;
+use crate::concurrency::Reservations;
 use crate::error::LambdaError;
 use crate::functions::Functions;
 pub use crate::invoker::Invoker;
@@ -92,8 +98,11 @@ pub struct Lambda {
     clock: SharedClock,
     code: CodeStore,
     functions: Functions,
+    reservations: Reservations,
     updates: Updates,
     downloads: Option<Downloads>,
+    /// The quota of code storage, of each account in each region, in bytes.
+    code_storage_bytes: u64,
 }
 
 impl Lambda {
@@ -136,8 +145,22 @@ impl Lambda {
         let Options { store, executor, catalog, code_folder, clock, downloads } = options;
         let code = CodeStore::open(code_folder, store.clone(), Arc::clone(&clock)).await?;
         let functions = Functions::open(store.clone(), code.clone(), Arc::clone(&executor));
+        usage::count_once(&store).await?;
+        let reservations = Reservations::open(store.clone(), Arc::clone(&executor)).await?;
+        let code_storage_bytes = usage::CODE_STORAGE_BYTES;
         let (updates, downloads) = (Updates::default(), downloads.map(Downloads::new));
-        Ok(Self { store, executor, catalog, clock, code, functions, updates, downloads })
+        Ok(Self {
+            store,
+            executor,
+            catalog,
+            clock,
+            code,
+            functions,
+            reservations,
+            updates,
+            downloads,
+            code_storage_bytes,
+        })
     }
 
     /// Wall time in ms since 1970.

@@ -3,7 +3,7 @@
 
 use freehold_base::arn::{Arn, FunctionReference};
 use freehold_base::id::{AccountId, Region};
-use freehold_store::{Key, Part};
+use freehold_store::{Key, Part, PartValue};
 use freehold_wire::service::Call;
 
 use crate::error::LambdaError;
@@ -37,6 +37,17 @@ impl FunctionId {
         [Part::Text(self.account.as_str()), Part::Text(self.region.as_str()), Part::Text(&self.name)]
     }
 
+    /// The function in the parts of a key that begins with its place.
+    pub(crate) fn from_parts(parts: Vec<PartValue>) -> Option<Self> {
+        let mut parts = parts.into_iter();
+        let mut text = || match parts.next() {
+            Some(PartValue::Text(text)) => Some(text),
+            _ => None,
+        };
+        let (account, region, name) = (text()?, text()?, text()?);
+        Some(Self { account: AccountId::new(account), region: Region::new(region), name })
+    }
+
     /// A published version's place in the store.
     pub(crate) fn version_parts(&self, number: u64) -> [Part<'_>; 4] {
         let [account, region, name] = self.parts();
@@ -52,6 +63,12 @@ impl FunctionId {
     /// The place in the store of the policy of the function itself (`$LATEST`), of a version or of an alias.
     pub(crate) fn policy_parts<'a>(&'a self, qualifier: &'a str) -> [Part<'a>; 4] {
         self.alias_parts(qualifier)
+    }
+
+    /// The place in the store that says that the function is deployed by a code-signing configuration.
+    pub(crate) fn signing_parts<'a>(&'a self, config: &'a str) -> [Part<'a>; 4] {
+        let [account, region, name] = self.parts();
+        [account, region, Part::Text(config), name]
     }
 
     /// The function's key in the store.
@@ -157,6 +174,18 @@ impl Target {
         match self.qualified() {
             Qualified::Latest => Ok(()),
             _ => Err(self.not_found()),
+        }
+    }
+
+    /// The function, where a version or an alias cannot be meant.
+    pub(crate) fn into_function(self) -> Result<FunctionId, LambdaError> {
+        match self.qualifier {
+            None => Ok(self.id),
+            Some(_) => Err(LambdaError::InvalidParameter(
+                "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. \
+                 Please specify either a function name or an unqualified function ARN."
+                    .to_owned(),
+            )),
         }
     }
 

@@ -7,6 +7,9 @@
 //! | [`NUMBERS`] | the last number given under a name; it outlives the function, so that no number is given twice |
 //! | [`ALIASES`] | an alias |
 //! | [`POLICIES`] | who else may do what with a function, a version or an alias |
+//! | [`RESERVATIONS`] | the concurrency that belongs to a function |
+//! | [`USAGE`] | how much there is: see `usage` |
+//! | [`SIGNING`], [`SIGNING_USES`] | code-signing configurations, and the functions that each is for |
 //! | [`CODE_USES`] | by the hash of each zip the versions that use it: whether it is still needed is one short scan |
 //!
 //! What belongs together is written in one transaction.
@@ -15,13 +18,16 @@ use std::collections::BTreeMap;
 
 use freehold_base::id::RevisionId;
 use freehold_store::keyspace::{
-    LAMBDA_ALIASES, LAMBDA_CODE, LAMBDA_FUNCTIONS, LAMBDA_NUMBERS, LAMBDA_POLICIES, LAMBDA_VERSIONS,
+    LAMBDA_ALIASES, LAMBDA_CODE, LAMBDA_FUNCTIONS, LAMBDA_NUMBERS, LAMBDA_POLICIES, LAMBDA_RESERVED,
+    LAMBDA_SIGNING, LAMBDA_SIGNING_USES, LAMBDA_USAGE, LAMBDA_VERSIONS,
 };
 use freehold_store::{BlobId, Key, Part, PartValue, Read, Record, StoreError, Table, Transaction};
 use serde::{Deserialize, Serialize};
 
+use crate::error::LambdaError;
 use crate::names::{FunctionId, LATEST};
 use crate::policy::Document;
+use crate::usage;
 
 /// The functions: account, region, name.
 pub(crate) const FUNCTIONS: Table<FunctionRecord> = Table::new(LAMBDA_FUNCTIONS);
@@ -33,6 +39,14 @@ pub(crate) const NUMBERS: Table<NumberRecord> = Table::new(LAMBDA_NUMBERS);
 pub(crate) const ALIASES: Table<AliasRecord> = Table::new(LAMBDA_ALIASES);
 /// Resource-based policies: account, region, name, and `$LATEST` (for the function itself), a number or an alias.
 pub(crate) const POLICIES: Table<PolicyRecord> = Table::new(LAMBDA_POLICIES);
+/// Reserved concurrency: account, region, name.
+pub(crate) const RESERVATIONS: Table<ReservationRecord> = Table::new(LAMBDA_RESERVED);
+/// What an account has in a region, divided into counters: account, region, counter.
+pub(crate) const USAGE: Table<UsageRecord> = Table::new(LAMBDA_USAGE);
+/// Code-signing configurations: account, region, id.
+pub(crate) const SIGNING: Table<SigningRecord> = Table::new(LAMBDA_SIGNING);
+/// The functions that are deployed by each: account, region, id, name.
+pub(crate) const SIGNING_USES: Table<SigningUse> = Table::new(LAMBDA_SIGNING_USES);
 /// Who uses a zip: its hash, then account, region, name and version.
 pub(crate) const CODE_USES: Table<CodeUse> = Table::new(LAMBDA_CODE);
 
@@ -41,9 +55,44 @@ pub(crate) const CODE_USES: Table<CodeUse> = Table::new(LAMBDA_CODE);
 pub(crate) struct FunctionRecord {
     pub(crate) latest: VersionRecord,
     pub(crate) tags: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) recursive_loop: RecursiveLoop,
+    /// The id of the code-signing configuration that the function is deployed by.
+    #[serde(default)]
+    pub(crate) signing: Option<String>,
 }
 
-/// One version of a function: `$LATEST`, which changes, or a published one, which does not.
+/// What becomes of events that come back to the function that sent them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum RecursiveLoop {
+    /// They go on.
+    Allow,
+    /// They are stopped.
+    #[default]
+    Terminate,
+}
+
+/// When a version moves to a newer release of its runtime.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RuntimeManagement {
+    pub(crate) update_runtime_on: UpdateRuntimeOn,
+    /// The release to stay at: with `Manual` alone.
+    pub(crate) runtime_version_arn: Option<String>,
+}
+
+/// The mode of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum UpdateRuntimeOn {
+    /// As soon as there is one.
+    #[default]
+    Auto,
+    /// With the function's next update.
+    FunctionUpdate,
+    /// Never.
+    Manual,
+}
+
+/// One version of a function: `$LATEST`, which changes, or a published one, which does not, but for its runtime management.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct VersionRecord {
     pub(crate) configuration: Configuration,
@@ -54,6 +103,8 @@ pub(crate) struct VersionRecord {
     pub(crate) revision_id: RevisionId,
     /// Changes with every update that may change what runs: environments belong to one deployment for life.
     pub(crate) deployment: String,
+    #[serde(default)]
+    pub(crate) runtime_management: RuntimeManagement,
 }
 
 /// A published version. Nothing of it changes but its revision, which a policy on it moves.
@@ -110,6 +161,12 @@ pub(crate) struct Configuration {
     pub(crate) logging: Logging,
     /// Whether the client gave an (empty) VPC configuration: then an empty one is given back.
     pub(crate) vpc_given: bool,
+    /// Whether published versions are to start from a snapshot; recorded only.
+    #[serde(default)]
+    pub(crate) snap_start: bool,
+    /// Whether an environment may serve one tenant alone. Set at creation, for ever.
+    #[serde(default)]
+    pub(crate) per_tenant: bool,
 }
 
 /// How a function's logs look and where they go.
@@ -139,6 +196,47 @@ pub(crate) struct PolicyRecord {
     pub(crate) document: Document,
 }
 
+/// The concurrency that belongs to a function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReservationRecord {
+    /// Events in flight; 0 stops the function.
+    pub(crate) executions: u32,
+}
+
+/// A share of what an account has in a region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UsageRecord {
+    pub(crate) functions: u64,
+    /// All packages of all versions, in bytes.
+    pub(crate) code_bytes: u64,
+}
+
+/// A code-signing configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SigningRecord {
+    pub(crate) description: Option<String>,
+    /// ARNs of the signing profiles whose signatures are trusted.
+    pub(crate) publishers: Vec<String>,
+    pub(crate) policy: SigningPolicy,
+    /// Wall time of the last update, in ms since 1970.
+    pub(crate) last_modified_ms: i64,
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+/// What becomes of code without a trusted signature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum SigningPolicy {
+    /// It is deployed.
+    #[default]
+    Warn,
+    /// It is refused.
+    Enforce,
+}
+
+/// That a function is deployed by a code-signing configuration; the key says it all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SigningUse {}
+
 /// That a version uses a zip; the key says it all.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CodeUse {}
@@ -163,18 +261,37 @@ impl Record for PolicyRecord {
     const VERSION: u8 = 1;
 }
 
+impl Record for ReservationRecord {
+    const VERSION: u8 = 1;
+}
+
+impl Record for UsageRecord {
+    const VERSION: u8 = 1;
+}
+
+impl Record for SigningRecord {
+    const VERSION: u8 = 1;
+}
+
+impl Record for SigningUse {
+    const VERSION: u8 = 1;
+}
+
 impl Record for CodeUse {
     const VERSION: u8 = 1;
 }
 
 /// Writes `record` as the function's new state, `old` being what it replaces.
-pub(crate) fn put(
+pub(crate) async fn put(
     transaction: &Transaction,
     id: &FunctionId,
     old: Option<&FunctionRecord>,
     record: &FunctionRecord,
 ) -> Result<(), StoreError> {
     FUNCTIONS.put(transaction, &id.parts(), record)?;
+    let size = |record: &FunctionRecord| usage::signed(record.latest.code.size_bytes);
+    let growth = size(record) - old.map_or(0, size);
+    usage::add(transaction, id, i64::from(old.is_none()), growth).await?;
     let zip = &record.latest.code.zip;
     if old.is_none_or(|old| old.latest.code.zip != *zip) {
         if let Some(old) = old {
@@ -186,7 +303,7 @@ pub(crate) fn put(
 }
 
 /// Writes a version that was published under `number`.
-pub(crate) fn put_version(
+pub(crate) async fn put_version(
     transaction: &Transaction,
     id: &FunctionId,
     number: u64,
@@ -194,14 +311,21 @@ pub(crate) fn put_version(
 ) -> Result<(), StoreError> {
     NUMBERS.put(transaction, &id.parts(), &NumberRecord { last: number })?;
     VERSIONS.put(transaction, &id.version_parts(number), record)?;
+    usage::add(transaction, id, 0, usage::signed(record.version.code.size_bytes)).await?;
     CODE_USES.put(transaction, &use_parts(&record.version.code.zip, id, &number.to_string()), &CodeUse {})
 }
 
 /// Deletes a published version.
-pub(crate) fn delete_version(transaction: &Transaction, id: &FunctionId, number: u64, old: &PublishedRecord) {
+pub(crate) async fn delete_version(
+    transaction: &Transaction,
+    id: &FunctionId,
+    number: u64,
+    old: &PublishedRecord,
+) -> Result<(), StoreError> {
     VERSIONS.delete(transaction, &id.version_parts(number));
     POLICIES.delete(transaction, &id.policy_parts(&number.to_string()));
     CODE_USES.delete(transaction, &use_parts(&old.version.code.zip, id, &number.to_string()));
+    usage::add(transaction, id, 0, -usage::signed(old.version.code.size_bytes)).await
 }
 
 /// Deletes the function with all that belongs to it, and gives the versions that it had.
@@ -211,10 +335,15 @@ pub(crate) async fn delete(
     old: FunctionRecord,
 ) -> Result<Vec<VersionRecord>, StoreError> {
     FUNCTIONS.delete(transaction, &id.parts());
+    RESERVATIONS.delete(transaction, &id.parts());
+    if let Some(signing) = &old.signing {
+        SIGNING_USES.delete(transaction, &id.signing_parts(signing));
+    }
+    usage::add(transaction, id, -1, -usage::signed(old.latest.code.size_bytes)).await?;
     CODE_USES.delete(transaction, &use_parts(&old.latest.code.zip, id, LATEST));
     let mut versions = vec![old.latest];
     for (number, published) in published(transaction, id).await? {
-        delete_version(transaction, id, number, &published);
+        delete_version(transaction, id, number, &published).await?;
         versions.push(published.version);
     }
     for (key, _) in ALIASES.all(transaction, &id.parts()).await? {
@@ -224,6 +353,14 @@ pub(crate) async fn delete(
         transaction.delete(key);
     }
     Ok(versions)
+}
+
+/// Fails with AWS's answer if there is no such function.
+pub(crate) async fn require_function(
+    read: &impl Read,
+    id: &FunctionId,
+) -> Result<FunctionRecord, LambdaError> {
+    FUNCTIONS.get(read, &id.parts()).await?.ok_or_else(|| LambdaError::FunctionNotFound(id.arn()))
 }
 
 /// The published versions of a function, oldest first.

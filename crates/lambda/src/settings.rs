@@ -23,6 +23,22 @@ use crate::records::{Configuration, Logging};
 /// The level that AWS sets where a client asks for JSON logs and names none.
 const DEFAULT_LOG_LEVEL: &str = "INFO";
 
+/// The runtimes whose published versions can start from a snapshot.
+const SNAP_START_RUNTIMES: [&str; 12] = [
+    "python3.12",
+    "python3.13",
+    "python3.14",
+    "python3.15",
+    "java11",
+    "java11.al2023",
+    "java17",
+    "java17.al2023",
+    "java21",
+    "java25",
+    "dotnet8",
+    "dotnet10",
+];
+
 /// Every runtime in AWS's model: naming one that Freehold lacks is another error than naming none at all.
 const RUNTIMES_OF_AWS: [&str; 50] = [
     "nodejs",
@@ -163,6 +179,8 @@ pub(crate) fn create(
             group: format!("/aws/lambda/{}", id.name),
         },
         vpc_given: false,
+        snap_start: false,
+        per_tenant: request.tenancy_config.is_some(),
     };
     update(fresh, &id.region, request, Some(runtime))
 }
@@ -194,7 +212,33 @@ pub(crate) fn update(
         update_logging(&mut new.logging, logging)?;
     }
     new.vpc_given |= request.vpc_config.is_some();
+    set(
+        &mut new.snap_start,
+        request.snap_start.and_then(|snap_start| snap_start.apply_on).map(|on| on == "PublishedVersions"),
+    );
+    check_snapshots(&new)?;
     Ok(new)
+}
+
+/// Refuses what cannot start from a snapshot. Source: "Improving startup performance with Lambda SnapStart".
+fn check_snapshots(configuration: &Configuration) -> Result<(), LambdaError> {
+    if !configuration.snap_start {
+        return Ok(());
+    }
+    let refused = |what: &str| {
+        let text = format!("{what} is not supported for SnapStart enabled functions.");
+        Err(LambdaError::InvalidParameter(text))
+    };
+    if !SNAP_START_RUNTIMES.contains(&configuration.runtime.as_str()) {
+        return refused(&configuration.runtime);
+    }
+    if configuration.ephemeral_mib > EPHEMERAL_DEFAULT_MIB {
+        return refused(&format!("Ephemeral storage of more than {EPHEMERAL_DEFAULT_MIB} MB"));
+    }
+    if configuration.per_tenant {
+        return refused("Tenant isolation");
+    }
+    Ok(())
 }
 
 fn update_logging(logging: &mut Logging, request: LoggingConfig) -> Result<(), LambdaError> {

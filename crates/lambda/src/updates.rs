@@ -10,7 +10,8 @@ use crate::Lambda;
 use crate::error::LambdaError;
 use crate::names::{FunctionId, Target};
 use crate::records::{self, FUNCTIONS, FunctionRecord, VersionRecord};
-use crate::versions;
+use crate::usage::Quota;
+use crate::{signing, versions};
 
 /// The functions that are being updated. AWS refuses a second update of one meanwhile.
 #[derive(Clone, Debug, Default)]
@@ -73,16 +74,21 @@ pub(crate) async fn commit(
     change: impl Fn(&VersionRecord) -> Result<VersionRecord, LambdaError> + Send + Sync,
 ) -> Result<Committed, LambdaError> {
     let (store, id, change) = (&lambda.store, &target.id, &change);
+    let quota = Quota::of(lambda, id).await?;
     let (old, committed) = store
         .transact(|transaction| async move {
             let old = FUNCTIONS.get(&transaction, &id.parts()).await?.ok_or_else(|| target.not_found())?;
             check_revision(&old.latest, named_revision)?;
             let function = FunctionRecord { latest: change(&old.latest)?, ..old.clone() };
-            records::put(&transaction, id, Some(&old), &function)?;
+            if old.latest.code != function.latest.code {
+                signing::check_deployment(&transaction, id, old.signing.as_deref()).await?;
+            }
+            records::put(&transaction, id, Some(&old), &function).await?;
             let published = match publish {
                 true => Some(versions::publish(&transaction, id, &function, None).await?),
                 false => None,
             };
+            quota.check(&transaction, id).await?;
             Ok::<_, LambdaError>((old.latest, Committed { function, published }))
         })
         .await?;

@@ -113,7 +113,7 @@ pub(crate) async fn publish(
     }
     let latest_description = latest.configuration.description.clone();
     let record = PublishedRecord { version, latest_description };
-    records::put_version(transaction, id, number, &record)?;
+    records::put_version(transaction, id, number, &record).await?;
     Ok((number, record.version))
 }
 

@@ -54,6 +54,15 @@ keyspace! {
     LAMBDA_ALIASES = "lambda.alias";
     /// Resource-based policies: account, region, function's name, and `$LATEST`, a version's number or an alias.
     LAMBDA_POLICIES = "lambda.policy";
+    /// Reserved concurrency of functions: account, region, name.
+    LAMBDA_RESERVED = "lambda.reserved";
+    /// How many functions and bytes of code an account has in a region, in counters: account, region, counter. Without parts:
+    /// that all have been counted.
+    LAMBDA_USAGE = "lambda.usage";
+    /// Code-signing configurations: account, region, id.
+    LAMBDA_SIGNING = "lambda.signing";
+    /// The functions that are deployed by a code-signing configuration: account, region, id, name.
+    LAMBDA_SIGNING_USES = "lambda.signed";
     /// Who uses a deployment package: its hash, then account, region, name and version.
     LAMBDA_CODE = "lambda.code";
     /// What each function consumed in all: function ARN.

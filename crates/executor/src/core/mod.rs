@@ -100,7 +100,6 @@ impl Core {
             return Err(Rejection::Stopping);
         }
         let function = self.function(now, &version.function_arn);
-        self.reserve(&function, version.reserved_concurrency);
         if let Err(reason) = self.admit(now, &function) {
             self.leave_function_if_unused(now, &function);
             return Err(Rejection::Throttled(reason));
@@ -229,7 +228,7 @@ impl Core {
         self.rebalance(now, &key);
     }
 
-    /// Sets a function's reserved concurrency (`None`: it shares the account's).
+    /// Sets a function's reserved concurrency (`None`: it shares the account's), from the next event on; environments stay.
     pub fn set_reserved(&mut self, now: Instant, function_arn: &str, reserved: Option<u32>) {
         let function = self.function(now, function_arn);
         self.reserve(&function, reserved);

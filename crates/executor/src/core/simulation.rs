@@ -102,8 +102,7 @@ impl Simulation {
             settle_grace: Duration::from_micros(1 + random.below(2_000)),
             ..Limits::default()
         };
-        let versions =
-            (0..5).map(|n| version(&format!("f{n}"), &format!("f{n}-0"), (n == 1).then_some(3))).collect();
+        let versions = (0..5).map(|n| version(&format!("f{n}"), &format!("f{n}-0"))).collect();
         Self {
             core: Core::new(limits.clone()),
             limits,
@@ -123,6 +122,7 @@ impl Simulation {
     }
 
     fn run(&mut self) {
+        self.core.set_reserved(self.now, &self.versions[1].function_arn.clone(), Some(3));
         for number in 0..EVENTS {
             // Bursts, and pauses long enough for everything to expire.
             let pause = match self.random.below(1_000) {
@@ -161,8 +161,11 @@ impl Simulation {
         }
         let which = self.random.below(self.versions.len() as u64) as usize;
         let old = Arc::clone(&self.versions[which]);
-        let reserved = (which == 1).then_some(self.random.below(4) as u32);
-        self.versions[which] = version(&old.name, &format!("{}-{number}", old.name), reserved);
+        if which == 1 {
+            let reserved = self.random.below(4) as u32;
+            self.core.set_reserved(self.now, &old.function_arn, Some(reserved));
+        }
+        self.versions[which] = version(&old.name, &format!("{}-{number}", old.name));
         self.retired.insert(old.key.clone());
         self.core.retire(self.now, &old.key);
         self.settle();

@@ -8,7 +8,7 @@ use super::{Action, Core, EnvironmentId, EventId, Fate, Init, Rejection};
 use crate::event::{FunctionVersion, ThrottleReason};
 use crate::limits::Limits;
 
-pub(super) fn version(function: &str, key: &str, reserved: Option<u32>) -> Arc<FunctionVersion> {
+pub(super) fn version(function: &str, key: &str) -> Arc<FunctionVersion> {
     Arc::new(FunctionVersion {
         key: key.to_owned(),
         function_arn: format!("arn:aws:lambda:us-east-1:000000000000:function:{function}"),
@@ -24,7 +24,6 @@ pub(super) fn version(function: &str, key: &str, reserved: Option<u32>) -> Arc<F
         role_arn: "arn:aws:iam::123456789012:role/role".to_owned(),
         region: "us-east-1".to_owned(),
         log_group: format!("/aws/lambda/{function}"),
-        reserved_concurrency: reserved,
     })
 }
 
@@ -81,7 +80,7 @@ impl Bench {
 #[test]
 fn an_event_waits_for_the_first_environment_that_becomes_free() {
     let mut bench = Bench::new(Limits::default());
-    let hello = version("hello", "1", None);
+    let hello = version("hello", "1");
     let warm = bench.warm(&hello);
     let first = bench.arrive(&hello).expect("admitted");
     assert_eq!(bench.dispatched(), (warm, first));
@@ -99,7 +98,7 @@ fn an_event_waits_for_the_first_environment_that_becomes_free() {
 #[test]
 fn an_event_waits_a_moment_for_an_environment_that_has_answered() {
     let mut bench = Bench::new(Limits::default());
-    let hello = version("hello", "1", None);
+    let hello = version("hello", "1");
     let warm = bench.warm(&hello);
     bench.arrive(&hello).expect("admitted");
     bench.dispatched();
@@ -139,7 +138,7 @@ fn an_event_waits_for_it_as_long_as_another_one_would_take_to_start() {
 fn the_most_recently_used_environment_is_picked_and_the_others_age() {
     let limits = Limits::default();
     let mut bench = Bench::new(limits.clone());
-    let hello = version("hello", "1", None);
+    let hello = version("hello", "1");
     let events: Vec<_> = (0..3).map(|_| bench.arrive(&hello).expect("admitted")).collect();
     assert_eq!(events.len(), 3);
     let environments: Vec<_> = bench
@@ -178,7 +177,7 @@ fn the_most_recently_used_environment_is_picked_and_the_others_age() {
 #[test]
 fn back_to_back_events_neither_freeze_nor_thaw() {
     let mut bench = Bench::new(Limits::default());
-    let hello = version("hello", "1", None);
+    let hello = version("hello", "1");
     let environment = bench.warm(&hello);
     for _ in 0..100 {
         bench.pass(Duration::from_millis(2));
@@ -194,8 +193,9 @@ fn back_to_back_events_neither_freeze_nor_thaw() {
 fn limits_reject_with_aws_reasons() {
     let limits = Limits { account_concurrency: 5, ..Limits::default() };
     let mut bench = Bench::new(limits);
-    let (plain, reserved, closed) =
-        (version("plain", "1", None), version("reserved", "2", Some(2)), version("closed", "3", Some(0)));
+    let (plain, reserved, closed) = (version("plain", "1"), version("reserved", "2"), version("closed", "3"));
+    bench.core.set_reserved(bench.now, &reserved.function_arn, Some(2));
+    bench.core.set_reserved(bench.now, &closed.function_arn, Some(0));
     let throttled = |reason| Err(Rejection::Throttled(reason));
     assert_eq!(bench.arrive(&closed), throttled(ThrottleReason::ReservedConcurrency));
     for _ in 0..2 {
@@ -219,11 +219,11 @@ fn scaling_and_request_rates_are_limited_per_function() {
     let limits =
         Limits { scaling_burst: 2, requests_per_concurrency: 1, account_concurrency: 8, ..Limits::default() };
     let mut bench = Bench::new(limits.clone());
-    let hello = version("hello", "1", None);
+    let hello = version("hello", "1");
     bench.arrive(&hello).expect("admitted");
     bench.arrive(&hello).expect("admitted");
     assert_eq!(bench.arrive(&hello), Err(Rejection::Throttled(ThrottleReason::Concurrency)));
-    bench.arrive(&version("other", "2", None)).expect("another function has its own rate");
+    bench.arrive(&version("other", "2")).expect("another function has its own rate");
     bench.pass(limits.scaling_period);
     bench.arrive(&hello).expect("replenished");
 
@@ -249,7 +249,7 @@ fn scaling_and_request_rates_are_limited_per_function() {
 #[test]
 fn an_event_that_its_environment_never_saw_is_given_to_another() {
     let mut bench = Bench::new(Limits::default());
-    let hello = version("hello", "1", None);
+    let hello = version("hello", "1");
     let warm = bench.warm(&hello);
     let event = bench.arrive(&hello).expect("admitted");
     bench.dispatched();
@@ -264,7 +264,7 @@ fn an_event_that_its_environment_never_saw_is_given_to_another() {
 #[test]
 fn a_failed_start_rejects_the_event_that_waited_longest() {
     let mut bench = Bench::new(Limits::default());
-    let hello = version("hello", "1", None);
+    let hello = version("hello", "1");
     let event = bench.arrive(&hello).expect("admitted");
     let environment = bench.started();
     bench.core.start_failed(bench.now, environment);
@@ -280,7 +280,7 @@ fn a_failed_start_rejects_the_event_that_waited_longest() {
 #[test]
 fn a_retired_version_ends_with_its_last_event() {
     let mut bench = Bench::new(Limits::default());
-    let hello = version("hello", "1", None);
+    let hello = version("hello", "1");
     let idle = bench.warm(&hello);
     bench.core.retire(bench.now, "1");
     let actions = bench.actions();
@@ -304,7 +304,7 @@ fn a_retired_version_ends_with_its_last_event() {
 #[test]
 fn stopping_lets_events_end_and_aborting_does_not() {
     let mut bench = Bench::new(Limits::default());
-    let hello = version("hello", "1", None);
+    let hello = version("hello", "1");
     bench.arrive(&hello).expect("admitted");
     let environment = bench.started();
     bench.core.stop(bench.now);

@@ -342,7 +342,6 @@ impl Setup {
             role_arn: "arn:aws:iam::123456789012:role/role".to_owned(),
             region: "us-east-1".to_owned(),
             log_group: "/aws/lambda/hello".to_owned(),
-            reserved_concurrency: None,
         });
         let (lines, endpoint) = (Arc::new(Lines::default()), Arc::new(Endpoint::default()));
         let deeds = self.sandbox.deeds.subscribe();

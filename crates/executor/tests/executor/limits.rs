@@ -16,10 +16,15 @@ fn reason(error: &InvokeError) -> ThrottleReason {
 #[tokio::test]
 async fn reserved_concurrency_of_nought_stops_a_function() {
     let bench = setup(echo).bench();
-    let closed = bench.changed(|version| version.reserved_concurrency = Some(0));
-    let error = bench.executor.invoke(closed, event("{}")).await.expect_err("throttled");
+    bench.executor.set_reserved_concurrency(&bench.version.function_arn, Some(0));
+    let error = bench.invoke(event("{}")).await.expect_err("throttled");
     assert_eq!(reason(&error), ThrottleReason::ReservedConcurrency);
     assert_eq!(bench.starts(), 0);
+    bench.executor.set_reserved_concurrency(&bench.version.function_arn, None);
+    bench.invoke(event("{}")).await.expect("it may run again");
+    bench.executor.set_reserved_concurrency(&bench.version.function_arn, Some(1));
+    bench.invoke(event("{}")).await.expect("one at a time");
+    assert_eq!(bench.starts(), 1, "its environment stays");
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ const ROLE_PATTERN: &str = r"arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z_0-9+
 const HANDLER_LENGTH: RangeInclusive<usize> = 0..=128;
 const DESCRIPTION_LENGTH: RangeInclusive<usize> = 0..=256;
 const LOG_GROUP_LENGTH: RangeInclusive<usize> = 1..=512;
+/// The only mode of tenant isolation.
+pub(crate) const PER_TENANT: &str = "PER_TENANT";
 const VARIABLE_NAME_PATTERN: &str = "[a-zA-Z]([a-zA-Z0-9_])+";
 
 /// Checks what `CreateFunction` and `UpdateFunctionConfiguration` share.
@@ -86,6 +88,12 @@ pub(crate) fn check_creation(request: &FunctionRequest, violations: &mut Violati
     check_architectures(request.architectures.as_deref(), violations);
     if let Some(publish_to) = &request.publish_to {
         violations.one_of("publishTo", publish_to, &["LATEST_PUBLISHED"]);
+    }
+    if let Some(tenancy) = &request.tenancy_config {
+        match &tenancy.tenant_isolation_mode {
+            Some(mode) => violations.one_of("tenancyConfig.tenantIsolationMode", mode, &[PER_TENANT]),
+            None => violations.missing("tenancyConfig.tenantIsolationMode"),
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct FunctionRequest {
     pub(crate) capacity_provider_config: Option<Present>,
     pub(crate) publish_to: Option<String>,
     pub(crate) durable_config: Option<Present>,
-    pub(crate) tenancy_config: Option<Present>,
+    pub(crate) tenancy_config: Option<TenancyConfig>,
     pub(crate) revision_id: Option<String>,
 }
 
@@ -144,6 +144,13 @@ pub(crate) struct SnapStart {
     pub(crate) apply_on: Option<String>,
 }
 
+/// `TenancyConfig`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct TenancyConfig {
+    pub(crate) tenant_isolation_mode: Option<String>,
+}
+
 /// `LoggingConfig`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -152,6 +159,60 @@ pub(crate) struct LoggingConfig {
     pub(crate) application_log_level: Option<String>,
     pub(crate) system_log_level: Option<String>,
     pub(crate) log_group: Option<String>,
+}
+
+/// `PutFunctionConcurrencyRequest`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct ConcurrencyRequest {
+    #[serde(deserialize_with = "integer")]
+    pub(crate) reserved_concurrent_executions: Option<i64>,
+}
+
+/// `PutFunctionRecursionConfigRequest`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct RecursionRequest {
+    pub(crate) recursive_loop: Option<String>,
+}
+
+/// `PutRuntimeManagementConfigRequest`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct RuntimeManagementRequest {
+    pub(crate) update_runtime_on: Option<String>,
+    pub(crate) runtime_version_arn: Option<String>,
+}
+
+/// `CreateCodeSigningConfigRequest` and `UpdateCodeSigningConfigRequest`: the first has the tags.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct SigningRequest {
+    pub(crate) description: Option<String>,
+    pub(crate) allowed_publishers: Option<AllowedPublishers>,
+    pub(crate) code_signing_policies: Option<SigningPolicies>,
+    pub(crate) tags: Option<BTreeMap<String, String>>,
+}
+
+/// `AllowedPublishers`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct AllowedPublishers {
+    pub(crate) signing_profile_version_arns: Option<Vec<String>>,
+}
+
+/// `CodeSigningPolicies`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct SigningPolicies {
+    pub(crate) untrusted_artifact_on_deployment: Option<String>,
+}
+
+/// `PutFunctionCodeSigningConfigRequest`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct FunctionSigningRequest {
+    pub(crate) code_signing_config_arn: Option<String>,
 }
 
 /// `PublishVersionRequest`.

@@ -7,8 +7,13 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::constraints::PER_TENANT;
 use crate::names::{FunctionId, LATEST, Target};
-use crate::records::{AliasRecord, VersionRecord};
+use crate::records::{
+    AliasRecord, RecursiveLoop, RuntimeManagement, SigningPolicy, SigningRecord, UpdateRuntimeOn,
+    VersionRecord,
+};
+use crate::signing::SigningId;
 use crate::updates::Committed;
 use crate::versions::Found;
 
@@ -43,6 +48,8 @@ pub(crate) struct FunctionConfiguration<'a> {
     ephemeral_storage: EphemeralStorageResponse,
     snap_start: SnapStartResponse,
     logging_config: LoggingConfigResponse<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenancy_config: Option<TenancyConfigResponse>,
 }
 
 /// How far a creation or an update has come, as AWS shows it.
@@ -110,6 +117,12 @@ struct SnapStartResponse {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
+struct TenancyConfigResponse {
+    tenant_isolation_mode: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
 struct LoggingConfigResponse<'a> {
     log_format: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,6 +140,159 @@ pub(crate) struct GetFunctionResponse<'a> {
     pub(crate) code: FunctionCodeLocation,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) tags: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) concurrency: Option<Concurrency>,
+}
+
+/// `Concurrency` and `GetFunctionConcurrencyResponse`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Concurrency {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reserved_concurrent_executions: Option<u32>,
+}
+
+/// `GetAccountSettingsResponse`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct AccountSettingsResponse {
+    pub(crate) account_limit: AccountLimit,
+    pub(crate) account_usage: AccountUsage,
+}
+
+/// `AccountLimit`; sizes in bytes.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct AccountLimit {
+    pub(crate) total_code_size: u64,
+    pub(crate) code_size_unzipped: u64,
+    pub(crate) code_size_zipped: usize,
+    pub(crate) concurrent_executions: u32,
+    pub(crate) unreserved_concurrent_executions: u32,
+}
+
+/// `AccountUsage`; the size in bytes.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct AccountUsage {
+    pub(crate) total_code_size: u64,
+    pub(crate) function_count: u64,
+}
+
+/// `PutFunctionRecursionConfigResponse` and `GetFunctionRecursionConfigResponse`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct RecursionResponse {
+    pub(crate) recursive_loop: RecursiveLoop,
+}
+
+/// `PutRuntimeManagementConfigResponse` and `GetRuntimeManagementConfigResponse`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct RuntimeManagementResponse<'a> {
+    update_runtime_on: UpdateRuntimeOn,
+    function_arn: String,
+    /// `null` where it is not `Manual`.
+    runtime_version_arn: Option<&'a str>,
+}
+
+impl<'a> RuntimeManagementResponse<'a> {
+    /// The setting of the version that `target` names.
+    pub(crate) fn of(target: &Target, setting: &'a RuntimeManagement) -> Self {
+        Self {
+            update_runtime_on: setting.update_runtime_on,
+            function_arn: target.id.qualified_arn(target.qualifier.as_deref()),
+            runtime_version_arn: setting.runtime_version_arn.as_deref(),
+        }
+    }
+}
+
+/// `CodeSigningConfig`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct SigningConfig<'a> {
+    code_signing_config_id: &'a str,
+    code_signing_config_arn: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    allowed_publishers: AllowedPublishersResponse<'a>,
+    code_signing_policies: SigningPoliciesResponse,
+    last_modified: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct AllowedPublishersResponse<'a> {
+    signing_profile_version_arns: &'a [String],
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct SigningPoliciesResponse {
+    untrusted_artifact_on_deployment: SigningPolicy,
+}
+
+impl<'a> SigningConfig<'a> {
+    /// The configuration as AWS shows it.
+    pub(crate) fn of(id: &'a SigningId, record: &'a SigningRecord) -> Self {
+        Self {
+            code_signing_config_id: &id.id,
+            code_signing_config_arn: id.arn(),
+            description: record.description.as_deref(),
+            allowed_publishers: AllowedPublishersResponse {
+                signing_profile_version_arns: &record.publishers,
+            },
+            code_signing_policies: SigningPoliciesResponse {
+                untrusted_artifact_on_deployment: record.policy,
+            },
+            last_modified: time_text(record.last_modified_ms),
+        }
+    }
+}
+
+/// The answer of the operations that create, read and change one.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct SigningResponse<'a> {
+    pub(crate) code_signing_config: SigningConfig<'a>,
+}
+
+/// `ListCodeSigningConfigsResponse`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ListSigningResponse<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_marker: Option<String>,
+    pub(crate) code_signing_configs: Vec<SigningConfig<'a>>,
+}
+
+/// `PutFunctionCodeSigningConfigResponse` and `GetFunctionCodeSigningConfigResponse`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct FunctionSigningResponse<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code_signing_config_arn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function_name: Option<&'a str>,
+}
+
+impl<'a> FunctionSigningResponse<'a> {
+    /// Nothing at all where the function has none.
+    pub(crate) fn of(id: &'a FunctionId, signing: Option<&SigningId>) -> Self {
+        Self {
+            code_signing_config_arn: signing.map(SigningId::arn),
+            function_name: signing.map(|_| id.name.as_str()),
+        }
+    }
+}
+
+/// `ListFunctionsByCodeSigningConfigResponse`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ListSignedFunctionsResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next_marker: Option<String>,
+    pub(crate) function_arns: Vec<String>,
 }
 
 /// `FunctionCodeLocation`.
@@ -246,13 +412,20 @@ impl<'a> FunctionConfiguration<'a> {
             package_type: "Zip",
             architectures: [&record.code.architecture],
             ephemeral_storage: EphemeralStorageResponse { size: configuration.ephemeral_mib },
-            snap_start: SnapStartResponse { apply_on: "None", optimization_status: "Off" },
+            snap_start: SnapStartResponse {
+                apply_on: if configuration.snap_start { "PublishedVersions" } else { "None" },
+                // Versions do not start from snapshots yet: the setting alone is kept.
+                optimization_status: "Off",
+            },
             logging_config: LoggingConfigResponse {
                 log_format: &logging.format,
                 application_log_level: logging.application_level.as_deref(),
                 system_log_level: logging.system_level.as_deref(),
                 log_group: &logging.group,
             },
+            tenancy_config: configuration
+                .per_tenant
+                .then_some(TenancyConfigResponse { tenant_isolation_mode: PER_TENANT }),
         }
     }
 
@@ -310,7 +483,7 @@ impl StateMembers {
 }
 
 /// A time as Lambda writes it: `2026-11-23T11:45:00.123+0000`.
-fn time_text(milliseconds: i64) -> String {
+pub(crate) fn time_text(milliseconds: i64) -> String {
     let time = Timestamp::from_millisecond(milliseconds).unwrap_or_default();
     time.strftime("%Y-%m-%dT%H:%M:%S.%3f+0000").to_string()
 }

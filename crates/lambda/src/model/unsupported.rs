@@ -20,7 +20,6 @@ pub(crate) fn refuse_settings(request: &FunctionRequest) -> Result<(), LambdaErr
             || image.command.as_ref().is_some_and(|list| !list.is_empty())
             || says(image.working_directory.as_ref())
     });
-    let snapshots = request.snap_start.as_ref().and_then(|snap_start| snap_start.apply_on.as_deref());
     let dead_letters = request.dead_letter_config.as_ref().and_then(|config| config.target_arn.as_ref());
     first(&[
         (
@@ -39,11 +38,6 @@ pub(crate) fn refuse_settings(request: &FunctionRequest) -> Result<(), LambdaErr
         (some(request.layers.as_ref()), "Layers", "put the layers' content into the package."),
         (some(request.file_system_configs.as_ref()), "FileSystemConfigs", "no file system can be attached."),
         (image, "ImageConfig", "functions are zip packages."),
-        (
-            snapshots == Some("PublishedVersions"),
-            "SnapStart",
-            "there are no published versions; use ApplyOn None.",
-        ),
         (request.capacity_provider_config.is_some(), "CapacityProviderConfig", "functions run on this host."),
         (request.durable_config.is_some(), "DurableConfig", "functions cannot be made durable."),
     ])
@@ -52,16 +46,7 @@ pub(crate) fn refuse_settings(request: &FunctionRequest) -> Result<(), LambdaErr
 /// Refuses what only `CreateFunction` can ask for.
 pub(crate) fn refuse_creation(request: &FunctionRequest) -> Result<(), LambdaError> {
     let image = request.package_type.as_deref() == Some("Image");
-    first(&[
-        (image, "PackageType Image", "container images cannot be run; use a zip package."),
-        (
-            says(request.code_signing_config_arn.as_ref()),
-            "CodeSigningConfigArn",
-            "signatures are not checked; leave \
-                                                                                  it out.",
-        ),
-        (request.tenancy_config.is_some(), "TenancyConfig", "environments are not divided by tenant."),
-    ])?;
+    first(&[(image, "PackageType Image", "container images cannot be run; use a zip package.")])?;
     refuse_publishing_to(request.publish_to.as_ref())?;
     refuse_architecture(request.architectures.as_deref())
 }

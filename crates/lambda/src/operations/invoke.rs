@@ -26,6 +26,12 @@ use crate::model::validation::Violations;
 use crate::names::{LATEST, Target};
 
 const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
+/// The tenant for whom an event is.
+const TENANT_ID: &str = "x-amz-tenant-id";
+/// Length of a tenant's id, in characters.
+const TENANT_LENGTH: std::ops::RangeInclusive<usize> = 1..=256;
+/// AWS's pattern for it, as its error texts show it.
+const TENANT_PATTERN: &str = r"[a-zA-Z0-9\._:\/=+\-@ ]+";
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 /// Events from this size on are checked where blocking is allowed, in bytes: about a quarter of a millisecond's work.
@@ -59,6 +65,7 @@ async fn invoke(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
     };
     let function = lambda.functions.get(&target).await?.ok_or_else(not_found)?;
     access::check(&function.policies, &call, &target)?;
+    check_tenancy(function.per_tenant, call.header(TENANT_ID))?;
     let client_context = call.header("x-amz-client-context").map(read_client_context).transpose()?;
     let payload = check_event(call.body.clone()).await?;
     match manner.kind {
@@ -124,14 +131,10 @@ impl Manner {
         violations.one_of("invocationType", asked, &["Event", "RequestResponse", "DryRun"]);
         let log = call.header("x-amz-log-type").unwrap_or("None");
         violations.one_of("logType", log, &["None", "Tail"]);
-        violations.into_result()?;
-        if call.header("x-amz-tenant-id").is_some() {
-            return Err(LambdaError::InvalidParameter(
-                "The invoked function is not enabled with tenancy configuration. Remove the tenant ID from your request \
-                 and try again."
-                    .to_owned(),
-            ));
+        if let Some(tenant) = call.header(TENANT_ID) {
+            check_tenant(tenant, &mut violations);
         }
+        violations.into_result()?;
         if call.header("x-amz-durable-execution-name").is_some() {
             let text =
                 "The invoked function is not durable. Remove the durable execution name and try again.";
@@ -144,6 +147,38 @@ impl Manner {
         };
         Ok(Self { kind, tail: log == "Tail" })
     }
+}
+
+fn check_tenant(tenant: &str, violations: &mut Violations) {
+    violations.length("tenantId", tenant, TENANT_LENGTH);
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/=+-@ ".contains(&byte);
+    if TENANT_LENGTH.contains(&tenant.len()) && !tenant.bytes().all(fits) {
+        violations.pattern("tenantId", tenant, TENANT_PATTERN);
+    }
+}
+
+/// A tenant must be named where the function keeps tenants apart, and only there. The executor does not keep them apart yet,
+/// and an environment that served two of them would break what the function was promised: so it does not run at all.
+fn check_tenancy(per_tenant: bool, tenant: Option<&str>) -> Result<(), LambdaError> {
+    let text = match (per_tenant, tenant) {
+        (false, None) => return Ok(()),
+        (false, Some(_)) => {
+            "The invoked function is not enabled with tenancy configuration. Remove the tenant ID from your request and try \
+             again."
+        }
+        (true, None) => {
+            "The invoked function is enabled with tenancy configuration. Add a valid tenant ID in your request and try again."
+        }
+        (true, Some(_)) => {
+            return Err(LambdaError::Unsupported {
+                member: "TenancyConfig",
+                advice: "environments are not divided by tenant, so the function is kept and not run; one without \
+                         TenancyConfig runs."
+                    .to_owned(),
+            });
+        }
+    };
+    Err(LambdaError::InvalidParameter(text.to_owned()))
 }
 
 /// The client context's JSON text.

@@ -22,19 +22,11 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "/2025-12-01/durable-executions/{DurableExecutionArn}/checkpoint",
     ),
     operation("CreateCapacityProvider", Post, "/2025-11-30/capacity-providers"),
-    operation("CreateCodeSigningConfig", Post, "/2020-04-22/code-signing-configs"),
     operation("CreateEventSourceMapping", Post, "/2015-03-31/event-source-mappings"),
     operation("CreateFunctionUrlConfig", Post, "/2021-10-31/functions/{FunctionName}/url"),
     operation("DeleteCapacityProvider", Delete, "/2025-11-30/capacity-providers/{CapacityProviderName}"),
-    operation("DeleteCodeSigningConfig", Delete, "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}"),
     operation("DeleteDurableExecution", Delete, "/2025-12-01/durable-executions/{DurableExecutionArn}"),
     operation("DeleteEventSourceMapping", Delete, "/2015-03-31/event-source-mappings/{UUID}"),
-    operation(
-        "DeleteFunctionCodeSigningConfig",
-        Delete,
-        "/2020-06-30/functions/{FunctionName}/code-signing-config",
-    ),
-    operation("DeleteFunctionConcurrency", Delete, "/2017-10-31/functions/{FunctionName}/concurrency"),
     operation(
         "DeleteFunctionEventInvokeConfig",
         Delete,
@@ -47,9 +39,7 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         Delete,
         "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     ),
-    operation("GetAccountSettings", Get, "/2016-08-19/account-settings"),
     operation("GetCapacityProvider", Get, "/2025-11-30/capacity-providers/{CapacityProviderName}"),
-    operation("GetCodeSigningConfig", Get, "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}"),
     operation("GetDurableExecution", Get, "/2025-12-01/durable-executions/{DurableExecutionArn}"),
     operation(
         "GetDurableExecutionHistory",
@@ -59,17 +49,10 @@ pub(super) const KNOWN: &[KnownOperation] = &[
     operation("GetDurableExecutionState", Get, "/2025-12-01/durable-executions/{DurableExecutionArn}/state"),
     operation("GetEventSourceMapping", Get, "/2015-03-31/event-source-mappings/{UUID}"),
     operation(
-        "GetFunctionCodeSigningConfig",
-        Get,
-        "/2020-06-30/functions/{FunctionName}/code-signing-config",
-    ),
-    operation("GetFunctionConcurrency", Get, "/2019-09-30/functions/{FunctionName}/concurrency"),
-    operation(
         "GetFunctionEventInvokeConfig",
         Get,
         "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     ),
-    operation("GetFunctionRecursionConfig", Get, "/2024-08-31/functions/{FunctionName}/recursion-config"),
     operation(
         "GetFunctionScalingConfig",
         Get,
@@ -84,11 +67,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         Get,
         "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     ),
-    operation(
-        "GetRuntimeManagementConfig",
-        Get,
-        "/2021-07-20/functions/{FunctionName}/runtime-management-config",
-    ),
     operation("InvokeAsync", Post, "/2014-11-13/functions/{FunctionName}/invoke-async"),
     operation(
         "InvokeWithResponseStream",
@@ -96,7 +74,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
     ),
     operation("ListCapacityProviders", Get, "/2025-11-30/capacity-providers"),
-    operation("ListCodeSigningConfigs", Get, "/2020-04-22/code-signing-configs"),
     operation(
         "ListDurableExecutionsByFunction",
         Get,
@@ -114,11 +91,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         Get,
         "/2025-11-30/capacity-providers/{CapacityProviderName}/function-versions",
     ),
-    operation(
-        "ListFunctionsByCodeSigningConfig",
-        Get,
-        "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}/functions",
-    ),
     operation("ListLayerVersions", Get, "/2018-10-31/layers/{LayerName}/versions"),
     operation("ListLayers", Get, "/2018-10-31/layers"),
     operation(
@@ -129,17 +101,10 @@ pub(super) const KNOWN: &[KnownOperation] = &[
     operation("PauseDurableExecution", Post, "/2025-12-01/durable-executions/{DurableExecutionArn}/pause"),
     operation("PublishLayerVersion", Post, "/2018-10-31/layers/{LayerName}/versions"),
     operation(
-        "PutFunctionCodeSigningConfig",
-        Put,
-        "/2020-06-30/functions/{FunctionName}/code-signing-config",
-    ),
-    operation("PutFunctionConcurrency", Put, "/2017-10-31/functions/{FunctionName}/concurrency"),
-    operation(
         "PutFunctionEventInvokeConfig",
         Put,
         "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     ),
-    operation("PutFunctionRecursionConfig", Put, "/2024-08-31/functions/{FunctionName}/recursion-config"),
     operation(
         "PutFunctionScalingConfig",
         Put,
@@ -149,11 +114,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "PutProvisionedConcurrencyConfig",
         Put,
         "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
-    ),
-    operation(
-        "PutRuntimeManagementConfig",
-        Put,
-        "/2021-07-20/functions/{FunctionName}/runtime-management-config",
     ),
     operation(
         "RemoveLayerVersionPermission",
@@ -178,7 +138,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
     ),
     operation("StopDurableExecution", Post, "/2025-12-01/durable-executions/{DurableExecutionArn}/stop"),
     operation("UpdateCapacityProvider", Put, "/2025-11-30/capacity-providers/{CapacityProviderName}"),
-    operation("UpdateCodeSigningConfig", Put, "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}"),
     operation("UpdateEventSourceMapping", Put, "/2015-03-31/event-source-mappings/{UUID}"),
     operation(
         "UpdateFunctionEventInvokeConfig",

@@ -1,19 +1,25 @@
 //! The operations: a file or folder for each group, and the table by which the gateway knows them.
 //!
 //! - `functions`, `versions`, `aliases`, `invoke`, `policy`, `tags`: one group each, which lists its own rows (`ENTRIES`)
+//! - `functions`, `versions`, `aliases`, `invoke`, `concurrency`, …: one group each, which lists its own rows (`ENTRIES`)
 //! - `entry`: what a row says; `page`: what lists have in common
 //! - `known`: what AWS has and this service has not (yet)
 //!
 //! An operation that changes something runs as a task of its own: once begun it ends, also if the client goes away, so
 //! that a commit is always followed by what must follow it.
 
+mod account;
 mod aliases;
+mod code_signing;
+mod concurrency;
 mod entry;
 mod functions;
 mod invoke;
 mod known;
 mod page;
 mod policy;
+mod recursion;
+mod runtime_management;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -51,6 +57,11 @@ const GROUPS: &[&[Entry]] = &[
     aliases::ENTRIES,
     policy::ENTRIES,
     tags::ENTRIES,
+    concurrency::ENTRIES,
+    account::ENTRIES,
+    runtime_management::ENTRIES,
+    recursion::ENTRIES,
+    code_signing::ENTRIES,
 ];
 
 /// Every operation that is answered.

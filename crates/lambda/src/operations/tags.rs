@@ -110,7 +110,7 @@ async fn change_tags(
             change(&mut function.tags)?;
             if function.tags != old.tags {
                 function.latest.revision_id = RevisionId::random();
-                records::put(&transaction, id, Some(&old), &function)?;
+                records::put(&transaction, id, Some(&old), &function).await?;
             }
             Ok(())
         })

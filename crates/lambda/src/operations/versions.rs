@@ -17,6 +17,7 @@ use crate::model::responses::{FunctionConfiguration, ListVersionsResponse};
 use crate::model::validation::Violations;
 use crate::names::{LATEST, Qualified, Target};
 use crate::records::{self, FUNCTIONS, FunctionRecord, VERSIONS};
+use crate::usage::Quota;
 use crate::{updates, versions};
 
 /// Length of a version's description, in characters.
@@ -56,13 +57,17 @@ async fn publish_version(lambda: Lambda, call: Call) -> Result<Reply, LambdaErro
     let (store, id, request) = (&lambda.store, &target.id, &request);
     let target = &target;
     lambda.updates.check(id)?;
+    let quota = Quota::of(&lambda, id).await?;
     let (number, version) = store
         .transact(|transaction| async move {
             let function =
                 FUNCTIONS.get(&transaction, &id.parts()).await?.ok_or_else(|| target.not_found())?;
             updates::check_revision(&function.latest, request.revision_id.as_deref())?;
             check_hash(&function, request.code_sha256.as_deref())?;
-            versions::publish(&transaction, id, &function, request.description.as_deref()).await
+            let description = request.description.as_deref();
+            let published = versions::publish(&transaction, id, &function, description).await?;
+            quota.check(&transaction, id).await?;
+            Ok::<_, LambdaError>(published)
         })
         .await?;
     lambda.functions.changed(id, []);

@@ -14,7 +14,12 @@ use crate::model::validation::Violations;
 use crate::model::{constraints, json};
 use crate::names::{FunctionId, Target};
 use crate::operations::json_reply;
-use crate::records::{self, Code, FUNCTIONS, FunctionRecord, VersionRecord};
+use crate::records::{
+    self, Code, FUNCTIONS, FunctionRecord, RecursiveLoop, RuntimeManagement, SIGNING_USES, SigningUse,
+    VersionRecord,
+};
+use crate::signing::{self, SigningId};
+use crate::usage::Quota;
 use crate::{settings, versions};
 
 /// Length of a bare function name, in characters.
@@ -41,6 +46,8 @@ pub(super) async fn create_function(lambda: Lambda, call: Call) -> Result<Reply,
     if FUNCTIONS.get(&snapshot, &id.parts()).await?.is_some() {
         return Err(LambdaError::AlreadyExists(id.name));
     }
+    let signing = signing_of(&call, request.code_signing_config_arn.as_deref())?;
+    signing::check_deployment(&snapshot, &id, signing.as_deref()).await?;
     let (size_bytes, publish) = (zip.len() as u64, request.publish == Some(true));
     let tags = request.tags.take().unwrap_or_default();
     let configuration = settings::create(&id, request, &runtime)?;
@@ -51,8 +58,9 @@ pub(super) async fn create_function(lambda: Lambda, call: Call) -> Result<Reply,
         last_modified_ms: lambda.now_ms(),
         revision_id: RevisionId::random(),
         deployment: uuid::Uuid::new_v4().to_string(),
+        runtime_management: RuntimeManagement::default(),
     };
-    let record = FunctionRecord { latest, tags };
+    let record = FunctionRecord { latest, tags, recursive_loop: RecursiveLoop::default(), signing };
     let committed = commit(&lambda, &id, &record, publish).await;
     drop(claim);
     match committed {
@@ -75,19 +83,32 @@ async fn commit(
     record: &FunctionRecord,
     publish: bool,
 ) -> Result<Option<(u64, VersionRecord)>, LambdaError> {
-    let store = &lambda.store;
+    let (store, quota) = (&lambda.store, Quota::of(lambda, id).await?);
     store
         .transact(|transaction| async move {
             if FUNCTIONS.get(&transaction, &id.parts()).await?.is_some() {
                 return Err(LambdaError::AlreadyExists(id.name.clone()));
             }
-            records::put(&transaction, id, None, record)?;
-            match publish {
-                true => Ok(Some(versions::publish(&transaction, id, record, None).await?)),
-                false => Ok(None),
+            signing::check_deployment(&transaction, id, record.signing.as_deref()).await?;
+            records::put(&transaction, id, None, record).await?;
+            if let Some(signing) = &record.signing {
+                SIGNING_USES.put(&transaction, &id.signing_parts(signing), &SigningUse {})?;
             }
+            let published = match publish {
+                true => Some(versions::publish(&transaction, id, record, None).await?),
+                false => None,
+            };
+            quota.check(&transaction, id).await?;
+            Ok(published)
         })
         .await
+}
+
+/// The id of the code-signing configuration that the request names.
+fn signing_of(call: &Call, arn: Option<&str>) -> Result<Option<String>, LambdaError> {
+    let Some(arn) = arn.filter(|arn| !arn.is_empty()) else { return Ok(None) };
+    let id = SigningId::of(call, arn)?.ok_or_else(|| LambdaError::SigningNotFound(arn.to_owned()))?;
+    Ok(Some(id.id))
 }
 
 /// The new function's place. AWS refuses a bare name that is too long in another way than a long ARN, and a qualifier as

@@ -40,6 +40,9 @@ pub(super) async fn delete_function(lambda: Lambda, call: Call) -> Result<Reply,
         })
         .await?;
     lambda.functions.changed(id, &deleted);
+    if number.is_none() {
+        lambda.reservations.tell(id).await?;
+    }
     for version in deleted {
         lambda.code.retire(version.code.zip);
     }
@@ -64,6 +67,6 @@ async fn delete_version(
     let Some(published) = VERSIONS.get(transaction, &id.version_parts(number)).await? else {
         return Ok(vec![]);
     };
-    records::delete_version(transaction, id, number, &published);
+    records::delete_version(transaction, id, number, &published).await?;
     Ok(vec![published.version])
 }

@@ -5,14 +5,19 @@ use http::StatusCode;
 
 use crate::Lambda;
 use crate::error::LambdaError;
-use crate::model::responses::{FunctionCodeLocation, FunctionConfiguration, GetFunctionResponse};
+use crate::model::responses::{
+    Concurrency, FunctionCodeLocation, FunctionConfiguration, GetFunctionResponse,
+};
 use crate::names::Target;
 use crate::operations::json_reply;
+use crate::records::RESERVATIONS;
 use crate::versions;
 
 pub(super) async fn get_function(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
     let target = Target::of(&call)?;
-    let found = versions::require(&lambda.store.snapshot().await?, &target).await?;
+    let snapshot = lambda.store.snapshot().await?;
+    let found = versions::require(&snapshot, &target).await?;
+    let reservation = RESERVATIONS.get(&snapshot, &target.id.parts()).await?;
     let zip = &found.version().code.zip;
     let response = GetFunctionResponse {
         configuration: FunctionConfiguration::found(&target, &found),
@@ -24,6 +29,8 @@ pub(super) async fn get_function(lambda: &Lambda, call: Call) -> Result<Reply, L
                 .and_then(|downloads| downloads.location(&call, zip, lambda.clock.wall())),
         },
         tags: &found.function.tags,
+        concurrency: reservation
+            .map(|record| Concurrency { reserved_concurrent_executions: Some(record.executions) }),
     };
     json_reply(StatusCode::OK, &response)
 }

@@ -15,7 +15,7 @@ use crate::model::{constraints, json};
 use crate::names::{LATEST, Target};
 use crate::operations::json_reply;
 use crate::records::{Code, VersionRecord};
-use crate::{updates, versions};
+use crate::{signing, updates, versions};
 
 pub(super) async fn update_function_code(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> {
     let target = Target::of(&call)?;
@@ -25,11 +25,13 @@ pub(super) async fn update_function_code(lambda: Lambda, call: Call) -> Result<R
     violations.into_result()?;
     let guard = request.revision_id.take();
     target.require_latest()?;
-    let old = versions::require(&lambda.store.snapshot().await?, &target).await?.function;
+    let snapshot = lambda.store.snapshot().await?;
+    let old = versions::require(&snapshot, &target).await?.function;
     updates::check_revision(&old.latest, guard.as_deref())?;
     unsupported::refuse_publishing_to(request.publish_to.as_ref())?;
     unsupported::refuse_architecture(request.architectures.as_deref())?;
     let zip = take_zip(request.take_code())?;
+    signing::check_deployment(&snapshot, &target.id, old.signing.as_deref()).await?;
     let size_bytes = zip.len() as u64;
     let code = |zip| Code { zip, size_bytes, architecture: host_architecture().to_owned() };
     if request.dry_run == Some(true) {

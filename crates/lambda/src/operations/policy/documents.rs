@@ -38,7 +38,7 @@ pub(super) async fn put_resource_policy(lambda: Lambda, call: Call) -> Result<Re
         .transact(|transaction| async move {
             let subject = Subject::find(&transaction, target).await?.ok_or_else(|| target.not_found())?;
             subject.check_revision(named)?;
-            Ok::<_, LambdaError>(subject.write(&transaction, Some(document))?)
+            Ok::<_, LambdaError>(subject.write(&transaction, Some(document)).await?)
         })
         .await?;
     lambda.functions.changed(&target.id, []);
@@ -68,7 +68,7 @@ pub(super) async fn delete_resource_policy(lambda: Lambda, call: Call) -> Result
                 return Err(PolicyError::NotThere.into());
             }
             subject.check_revision(named)?;
-            subject.write(&transaction, None)?;
+            subject.write(&transaction, None).await?;
             Ok::<_, LambdaError>(())
         })
         .await?;

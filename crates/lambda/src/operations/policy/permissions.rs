@@ -60,7 +60,7 @@ pub(super) async fn add_permission(lambda: Lambda, call: Call) -> Result<Reply, 
             let mut document = subject.policy(&transaction).await?.unwrap_or_default();
             let statement = statement(target, request)?;
             document.add(statement.clone())?;
-            subject.write(&transaction, Some(&document))?;
+            subject.write(&transaction, Some(&document)).await?;
             Ok::<_, LambdaError>(statement)
         })
         .await?;
@@ -99,7 +99,7 @@ pub(super) async fn remove_permission(lambda: Lambda, call: Call) -> Result<Repl
             subject.check_revision(revision)?;
             // A policy that says nothing is none.
             let left = (!document.statement.is_empty()).then_some(&document);
-            subject.write(&transaction, left)?;
+            subject.write(&transaction, left).await?;
             Ok::<_, LambdaError>(())
         })
         .await?;

@@ -69,7 +69,7 @@ impl<'a> Subject<'a> {
     }
 
     /// Writes the policy, or that there is none, and moves the revision.
-    pub(super) fn write(
+    pub(super) async fn write(
         self,
         transaction: &Transaction,
         policy: Option<&Document>,
@@ -84,11 +84,11 @@ impl<'a> Subject<'a> {
             None => POLICIES.delete(transaction, &parts),
         }
         let revision = RevisionId::random();
-        self.move_to(transaction, id, revision.clone())?;
+        self.move_to(transaction, id, revision.clone()).await?;
         Ok(revision)
     }
 
-    fn move_to(
+    async fn move_to(
         self,
         transaction: &Transaction,
         id: &FunctionId,
@@ -98,7 +98,7 @@ impl<'a> Subject<'a> {
             Subjected::Function(old) => {
                 let mut function = old.clone();
                 function.latest.revision_id = revision;
-                records::put(transaction, id, Some(&old), &function)
+                records::put(transaction, id, Some(&old), &function).await
             }
             Subjected::Version(number, mut published) => {
                 published.version.revision_id = revision;

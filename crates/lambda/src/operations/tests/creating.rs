@@ -259,12 +259,9 @@ async fn what_would_be_ignored_is_refused_by_name() {
         ("FileSystemConfigs", json!([{"Arn": "a", "LocalMountPath": "/mnt/x"}])),
         ("Layers", json!(["arn:aws:lambda:us-east-1:123456789012:layer:x:1"])),
         ("ImageConfig", json!({"Command": ["x"]})),
-        ("SnapStart", json!({"ApplyOn": "PublishedVersions"})),
         ("DurableConfig", json!({"ExecutionTimeout": 5})),
         ("CapacityProviderConfig", json!({"LambdaManagedInstancesCapacityProviderConfig": {}})),
-        ("TenancyConfig", json!({"TenantIsolationMode": "PER_TENANT"})),
         ("KMSKeyArn", json!("arn:aws:kms:us-east-1:123456789012:key/x")),
-        ("CodeSigningConfigArn", json!("arn:aws:lambda:us-east-1:123456789012:code-signing-config:csc-1")),
         ("DeadLetterConfig", json!({"TargetArn": "arn:aws:sqs:us-east-1:123456789012:q"})),
         ("PublishTo", json!("LATEST_PUBLISHED")),
     ];

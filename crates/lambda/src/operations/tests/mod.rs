@@ -1,6 +1,7 @@
 //! The operations against a store in memory and an executor that only notes what it is asked: what a client sees, what is
 //! stored, what the executor is told.
 
+mod accounting;
 mod aliasing;
 mod changing;
 mod creating;
@@ -8,6 +9,9 @@ mod invoking;
 mod permitting;
 mod publishing;
 mod reading;
+mod reserving;
+mod setting;
+mod signing;
 mod tagging;
 
 use std::collections::BTreeMap;
@@ -34,6 +38,7 @@ use crate::package::tests::{file, zip_of};
 use crate::{Invoker, Lambda, Options};
 
 const ACCOUNT: &str = "000000000000";
+const ACCOUNT_CONCURRENCY: u32 = 1_000;
 const ROLE: &str = "arn:aws:iam::123456789012:role/lambda-exec-role";
 /// 2026-11-23T11:45:00.123Z, in ms since 1970.
 const NOW_MS: u64 = 1_795_434_300_123;
@@ -44,6 +49,7 @@ struct FakeExecutor {
     answers: Mutex<Vec<Result<Outcome, InvokeError>>>,
     events: Mutex<Vec<(Arc<FunctionVersion>, Event)>>,
     retired: Mutex<Vec<String>>,
+    reserved: Mutex<BTreeMap<String, u32>>,
 }
 
 #[async_trait]
@@ -56,6 +62,18 @@ impl Invoker for FakeExecutor {
 
     fn retire(&self, key: &str) {
         self.retired.lock().unwrap().push(key.to_owned());
+    }
+
+    fn account_concurrency(&self) -> u32 {
+        ACCOUNT_CONCURRENCY
+    }
+
+    fn reserve(&self, function_arn: &str, executions: Option<u32>) {
+        let mut reserved = self.reserved.lock().unwrap();
+        match executions {
+            Some(executions) => reserved.insert(function_arn.to_owned(), executions),
+            None => reserved.remove(function_arn),
+        };
     }
 }
 
@@ -209,10 +227,11 @@ fn every_operation_declares_an_action_and_a_resource() {
     for operation in &OPERATIONS {
         let action = operation.action.strip_prefix("lambda:").unwrap_or_default();
         assert!(action.chars().all(char::is_alphanumeric) && !action.is_empty(), "{}", operation.name);
-        // Anything, a function, or what an ARN in the path names.
+        // Anything, a function, a configuration, or what an ARN in the path names.
         let by_arn = ["{Resource}", "{ResourceArn}"].contains(&operation.resource);
-        let known = operation.resource == "*" || operation.resource.starts_with("function:") || by_arn;
-        assert!(known, "{}", operation.name);
+        let by_kind =
+            ["function:", "code-signing-config:"].iter().any(|kind| operation.resource.starts_with(kind));
+        assert!(operation.resource == "*" || by_kind || by_arn, "{}", operation.name);
         assert!(operation.body_limit > 0, "{}", operation.name);
     }
 }

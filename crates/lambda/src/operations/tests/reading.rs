@@ -199,7 +199,7 @@ async fn ten_thousand_functions_are_listed_by_pages_while_some_are_deleted() {
         let (id, record) = (&id, &record);
         let write = fixture.store.transact(|transaction| async move {
             for name in chunk {
-                records::put(&transaction, &id(name), None, record)?;
+                records::put(&transaction, &id(name), None, record).await?;
             }
             Ok::<_, freehold_store::StoreError>(())
         });
