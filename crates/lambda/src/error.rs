@@ -185,6 +185,7 @@ impl From<LambdaError> for ApiError {
             | LambdaError::Serialization(_)
             | LambdaError::OtherAccount { .. }
             | LambdaError::DeniedByPolicy { .. }
+            | LambdaError::CodeSigningConfigNotFound(_)
             | LambdaError::ZipTooLarge => return api,
             LambdaError::Invoke(InvokeError::Throttled(reason)) => {
                 api = api

@@ -61,7 +61,8 @@ async fn an_update_keeps_tags_that_came_meanwhile() {
     let update = with_body(call("UpdateFunctionCode", Some("f")), &json!({"ZipFile": zip_base64("other")}));
     let (updated, tagged) =
         tokio::join!(fixture.send(update), fixture.send(tag(ARN, &json!({"during": "it"}))));
-    (updated.unwrap(), tagged.unwrap());
+    updated.unwrap();
+    tagged.unwrap();
     assert_eq!(tags(&fixture).await, json!({"during": "it"}));
 }
 
