@@ -80,9 +80,6 @@ pub enum LambdaError {
     /// Something without a better name for it is not there.
     #[error("The resource you requested does not exist.")]
     NoSuchResource,
-    /// No such code signing configuration; its ARN.
-    #[error("The Lambda code signing configuration {0} can not be found.")]
-    CodeSigningConfigNotFound(String),
     /// A function of this name is there already.
     #[error("Function already exist: {0}")]
     AlreadyExists(String),
@@ -168,13 +165,12 @@ impl LambdaError {
             Self::FunctionNotFound(_)
             | Self::AliasNotFound(_)
             | Self::NoSuchResource
-            | Self::CodeSigningConfigNotFound(_)
+            | Self::NoSuchSigning(_)
             | Self::PackageNotFound(_)
             | Self::OtherRegion { .. } => ("ResourceNotFoundException", StatusCode::NOT_FOUND),
             Self::OtherAccount { .. } | Self::DeniedByPolicy { .. } => {
                 ("AccessDeniedException", StatusCode::FORBIDDEN)
             }
-            Self::NoSuchSigning(_) => ("ResourceNotFoundException", StatusCode::NOT_FOUND),
             Self::SigningNotFound(_) => ("CodeSigningConfigNotFoundException", StatusCode::NOT_FOUND),
             Self::SigningInUse(_) => ("ResourceConflictException", StatusCode::CONFLICT),
             Self::CodeStorageExceeded => ("CodeStorageExceededException", StatusCode::BAD_REQUEST),

@@ -87,7 +87,7 @@ pub(crate) async fn require(read: &impl Read, target: &Target) -> Result<Found, 
     find(read, target).await?.ok_or_else(|| target.not_found())
 }
 
-/// Publishes the function's `$LATEST`, unless nothing has changed since the last version: then that one is given, as on
+/// Publishes the function's `$LATEST`, whose revision moves on, unless nothing has changed since the last version: then that one is given, as on
 /// AWS. Numbers have no gaps and no repeats, since each is given in the transaction that uses it.
 pub(crate) async fn publish(
     transaction: &Transaction,
@@ -114,6 +114,9 @@ pub(crate) async fn publish(
     let latest_description = latest.configuration.description.clone();
     let record = PublishedRecord { version, latest_description };
     records::put_version(transaction, id, number, &record).await?;
+    let mut function = function.clone();
+    function.latest.revision_id = RevisionId::random();
+    FUNCTIONS.put(transaction, &id.parts(), &function)?;
     Ok((number, record.version))
 }
 

@@ -1,9 +1,10 @@
-//! `TagResource` and `UntagResource` (204), `ListTags` (200): a function's tags. They belong to all its versions; each change
-//! moves the function's revision, and nothing else of it.
+//! `TagResource` and `UntagResource` (204), `ListTags` (200): the tags of a function or of a code-signing configuration. A
+//! function's belong to all its versions; each change moves the function's revision, and nothing else of it.
 
 use std::collections::BTreeMap;
 
 use freehold_base::id::RevisionId;
+use freehold_store::{Read, Transaction};
 use freehold_wire::service::Verb::{Delete, Get, Post};
 use freehold_wire::service::{Call, Reply};
 use http::StatusCode;
@@ -17,7 +18,8 @@ use crate::model::requests::TagRequest;
 use crate::model::validation::Violations;
 use crate::model::{json, tags};
 use crate::names::{FunctionId, Target, arn};
-use crate::records::{self, FUNCTIONS};
+use crate::records::{self, FUNCTIONS, FunctionRecord, SIGNING, SigningRecord};
+use crate::signing::SigningId;
 
 /// AWS's pattern for what has tags, as its error texts show it.
 const RESOURCE_PATTERN: &str = r"arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:(function:[a-zA-Z0-9-_]+(:(\$LATEST|[a-zA-Z0-9-_]+))?|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(capacity-provider|network-connector):[a-zA-Z0-9-_]{1,64})";
@@ -56,14 +58,14 @@ async fn tag_resource(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> 
         Some(added) => tags::check_texts(added, &mut violations),
         None => violations.missing("tags"),
     }
-    let id = function(&call, violations)?;
+    let tagged = Tagged::of(&call, violations)?;
     let added = request.tags.unwrap_or_default();
     if added.is_empty() {
         let text = "An error occurred and the request cannot be processed.";
         return Err(LambdaError::InvalidParameter(text.to_owned()));
     }
     tags::check(&added)?;
-    change_tags(&lambda, &id, |tags| {
+    change_tags(&lambda, &tagged, |tags| {
         tags.extend(added.clone());
         tags::check(tags)
     })
@@ -78,8 +80,8 @@ async fn untag_resource(lambda: Lambda, call: Call) -> Result<Reply, LambdaError
     if removed.is_empty() {
         violations.missing("tagKeys");
     }
-    let id = function(&call, violations)?;
-    change_tags(&lambda, &id, |tags| {
+    let tagged = Tagged::of(&call, violations)?;
+    change_tags(&lambda, &tagged, |tags| {
         removed.iter().for_each(|key| drop(tags.remove(key)));
         Ok(())
     })
@@ -88,56 +90,97 @@ async fn untag_resource(lambda: Lambda, call: Call) -> Result<Reply, LambdaError
 }
 
 async fn list_tags(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
-    let id = function(&call, Violations::default())?;
-    let snapshot = lambda.store.snapshot().await?;
-    let function = FUNCTIONS.get(&snapshot, &id.parts()).await?;
-    let function = function.ok_or_else(|| LambdaError::FunctionNotFound(id.arn()))?;
-    json_reply(StatusCode::OK, &ListTagsResponse { tags: &function.tags })
+    let tagged = Tagged::of(&call, Violations::default())?;
+    let tags = tagged.tags(&lambda.store.snapshot().await?).await?;
+    json_reply(StatusCode::OK, &ListTagsResponse { tags: &tags })
 }
 
-/// Changes the function's tags as they are when it is committed, so that of two changes none is lost.
+/// Changes the tags as they are when it is committed, so that of two changes none is lost.
 async fn change_tags(
     lambda: &Lambda,
-    id: &FunctionId,
+    tagged: &Tagged,
     change: impl Fn(&mut BTreeMap<String, String>) -> Result<(), LambdaError> + Send + Sync,
 ) -> Result<(), LambdaError> {
     let (store, change) = (&lambda.store, &change);
     store
         .transact(|transaction| async move {
-            let old = FUNCTIONS.get(&transaction, &id.parts()).await?;
-            let old = old.ok_or_else(|| LambdaError::FunctionNotFound(id.arn()))?;
-            let mut function = old.clone();
-            change(&mut function.tags)?;
-            if function.tags != old.tags {
-                function.latest.revision_id = RevisionId::random();
-                records::put(&transaction, id, Some(&old), &function).await?;
+            let old = tagged.tags(&transaction).await?;
+            let mut tags = old.clone();
+            change(&mut tags)?;
+            if tags != old {
+                tagged.put(&transaction, tags).await?;
             }
             Ok(())
         })
         .await
 }
 
-/// The function in the path; `violations` are what else was found.
-fn function(call: &Call, mut violations: Violations) -> Result<FunctionId, LambdaError> {
-    let text = call.labels.get("Resource").map_or("", String::as_str);
-    let resource = arn(text).unwrap_or_default();
-    let kind = resource.split_once(':').map(|(kind, _)| kind).filter(|kind| KINDS.contains(kind));
-    if kind.is_none() {
-        violations.pattern("resource", text, RESOURCE_PATTERN);
-    }
-    violations.into_result()?;
-    match kind {
-        Some("function") => {}
-        // Of the other things that have tags on AWS there are none here.
-        Some("code-signing-config") => {
-            return Err(LambdaError::CodeSigningConfigNotFound(text.to_owned()));
+/// What has tags.
+enum Tagged {
+    Function(FunctionId),
+    /// A code-signing configuration.
+    Signing(SigningId),
+}
+
+impl Tagged {
+    /// What the path's ARN names; `violations` are what else was found.
+    fn of(call: &Call, mut violations: Violations) -> Result<Self, LambdaError> {
+        let text = call.labels.get("Resource").map_or("", String::as_str);
+        let resource = arn(text).unwrap_or_default();
+        let kind = resource.split_once(':').map(|(kind, _)| kind).filter(|kind| KINDS.contains(kind));
+        if kind.is_none() {
+            violations.pattern("resource", text, RESOURCE_PATTERN);
         }
-        _ => return Err(LambdaError::NoSuchResource),
+        violations.into_result()?;
+        match kind {
+            Some("function") => {}
+            Some("code-signing-config") => {
+                let missing = || LambdaError::NoSuchSigning(text.to_owned());
+                return SigningId::of(call, text)?.map(Self::Signing).ok_or_else(missing);
+            }
+            // Of the other things that have tags on AWS there are none here.
+            _ => return Err(LambdaError::NoSuchResource),
+        }
+        let target = Target::resolve(call, text, None)?;
+        if target.qualifier.is_some() {
+            let text =
+                "Tags on function aliases and versions are not supported. Please specify a function ARN.";
+            return Err(LambdaError::InvalidParameter(text.to_owned()));
+        }
+        Ok(Self::Function(target.id))
     }
-    let target = Target::resolve(call, text, None)?;
-    if target.qualifier.is_some() {
-        let text = "Tags on function aliases and versions are not supported. Please specify a function ARN.";
-        return Err(LambdaError::InvalidParameter(text.to_owned()));
+
+    async fn tags(&self, read: &impl Read) -> Result<BTreeMap<String, String>, LambdaError> {
+        match self {
+            Self::Function(id) => Ok(function(read, id).await?.tags),
+            Self::Signing(id) => Ok(configuration(read, id).await?.tags),
+        }
     }
-    Ok(target.id)
+
+    async fn put(
+        &self,
+        transaction: &Transaction,
+        tags: BTreeMap<String, String>,
+    ) -> Result<(), LambdaError> {
+        match self {
+            Self::Function(id) => {
+                let old = function(transaction, id).await?;
+                let mut record = FunctionRecord { tags, ..old.clone() };
+                record.latest.revision_id = RevisionId::random();
+                Ok(records::put(transaction, id, Some(&old), &record).await?)
+            }
+            Self::Signing(id) => {
+                let record = SigningRecord { tags, ..configuration(transaction, id).await? };
+                Ok(SIGNING.put(transaction, &id.parts(), &record)?)
+            }
+        }
+    }
+}
+
+async fn function(read: &impl Read, id: &FunctionId) -> Result<FunctionRecord, LambdaError> {
+    FUNCTIONS.get(read, &id.parts()).await?.ok_or_else(|| LambdaError::FunctionNotFound(id.arn()))
+}
+
+async fn configuration(read: &impl Read, id: &SigningId) -> Result<SigningRecord, LambdaError> {
+    id.find(read).await?.ok_or_else(|| LambdaError::NoSuchSigning(id.arn()))
 }

@@ -279,5 +279,10 @@ fn a_policy_holds_so_much_and_no_more() {
     );
     assert!(matches!(document.add(one(3)), Err(PolicyError::StatementExists(sid)) if sid == "s0003"));
     document.remove("s0003").expect("there");
+    // A client's own text may be short enough, and what becomes of it not.
+    let accounts: Vec<String> = (0..1_000).map(|account| format!("{account:012}")).collect();
+    let text = policy(&[statement("Allow", &json!({"AWS": accounts}), &Value::Null)]);
+    assert!(text.len() < POLICY_BYTES, "{}", text.len());
+    assert!(matches!(read(&text, ARN), Err(PolicyError::TooLong(_))));
     assert!(matches!(document.remove("s0003"), Err(PolicyError::StatementNotFound(_))));
 }

@@ -111,6 +111,14 @@ async fn guards_are_checked_before_anything_is_published() {
     let revision = fixture.json(call("GetFunctionConfiguration", Some("f"))).await["RevisionId"].clone();
     let published = fixture.json(publish(&json!({"RevisionId": revision, "CodeSha256": own}))).await;
     assert_eq!(published["Version"], "1", "nothing was published before");
+    let after = fixture.json(call("GetFunctionConfiguration", Some("f"))).await["RevisionId"].clone();
+    assert!(
+        after != revision && after != published["RevisionId"],
+        "publishing moves the revision of $LATEST"
+    );
+    fixture.json(publish(&json!({"RevisionId": after}))).await;
+    let again = fixture.json(call("GetFunctionConfiguration", Some("f"))).await["RevisionId"].clone();
+    assert_eq!(again, after, "nothing was published");
 }
 
 #[tokio::test]

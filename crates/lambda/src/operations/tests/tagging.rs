@@ -61,7 +61,8 @@ async fn an_update_keeps_tags_that_came_meanwhile() {
     let update = with_body(call("UpdateFunctionCode", Some("f")), &json!({"ZipFile": zip_base64("other")}));
     let (updated, tagged) =
         tokio::join!(fixture.send(update), fixture.send(tag(ARN, &json!({"during": "it"}))));
-    (updated.unwrap(), tagged.unwrap());
+    updated.unwrap();
+    tagged.unwrap();
     assert_eq!(tags(&fixture).await, json!({"during": "it"}));
 }
 
@@ -116,7 +117,22 @@ async fn what_is_no_tag_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn only_functions_have_tags_here() {
+async fn code_signing_configurations_have_tags_too() {
+    let fixture = Fixture::new().await;
+    let profile = "arn:aws:signer:us-east-1:000000000000:/signing-profiles/p/0123456789";
+    let body = json!({"AllowedPublishers": {"SigningProfileVersionArns": [profile]}, "Tags": {"a": "1"}});
+    let made = fixture.json(with_body(call("CreateCodeSigningConfig", None), &body)).await;
+    let arn = made["CodeSigningConfig"]["CodeSigningConfigArn"].as_str().unwrap();
+    fixture.send(tag(arn, &json!({"b": "2"}))).await.unwrap();
+    assert_eq!(fixture.json(of("ListTags", arn)).await, json!({"Tags": {"a": "1", "b": "2"}}));
+    let mut request = of("UntagResource", arn);
+    request.query.push(("tagKeys".to_owned(), "a".to_owned()));
+    fixture.send(request).await.unwrap();
+    assert_eq!(fixture.json(of("ListTags", arn)).await, json!({"Tags": {"b": "2"}}));
+}
+
+#[tokio::test]
+async fn other_things_have_no_tags_here() {
     let fixture = Fixture::new().await;
     fixture.create("f").await;
     let arn = |resource: &str| format!("arn:aws:lambda:us-east-1:000000000000:{resource}");
