@@ -48,7 +48,7 @@ pub enum LambdaError {
         /// The region that was asked.
         here: String,
     },
-    /// An ARN of another account, whose functions have no policy that lets others in.
+    /// An ARN of another account: nothing of any but the one account is served here, so no policy lets the caller in.
     #[error(
         "User: {principal} is not authorized to perform: {action} on resource: {resource} because no resource-based \
          policy allows the {action} action"
