@@ -24,6 +24,7 @@ use freehold_lambda::{Lambda, Options as LambdaOptions};
 use freehold_ledger::Ledger;
 use freehold_runtimes::catalog::{Catalog, Options as RuntimeOptions};
 use freehold_sandbox::options::{InternetOptions, TmpBacking};
+use freehold_sandbox::protection::Protection;
 use freehold_sandbox::spec::Network;
 use freehold_sandbox::{NamespaceSandbox, Options as SandboxOptions};
 use freehold_store::Store;
@@ -31,7 +32,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::cli::{FunctionNetwork, FunctionTmp};
+use crate::cli::{DoneWithout, FunctionNetwork, FunctionTmp};
 use crate::config::Settings;
 use crate::control::Control;
 use crate::endpoint::InnerEndpoint;
@@ -234,8 +235,17 @@ fn sandbox_options(settings: &Settings) -> SandboxOptions {
         network: network(settings.function_network),
         internet,
         allow_without_memory_limit: settings.allow_without_memory_limit,
+        allow_without: settings.allow_without.iter().map(|what| protection(*what)).collect(),
         tmp_backing,
         ..SandboxOptions::new(settings.data.join(folders::SANDBOX))
+    }
+}
+
+fn protection(what: DoneWithout) -> Protection {
+    match what {
+        DoneWithout::CpuShare => Protection::CpuShare,
+        DoneWithout::Freezer => Protection::Freezer,
+        DoneWithout::SeparateUsers => Protection::SeparateUsers,
     }
 }
 
