@@ -58,6 +58,11 @@ pub fn logs_folder(data: &Path) -> std::path::PathBuf {
     data.join(folders::LOGS)
 }
 
+/// Where the functions' code lies, in read-only folders.
+pub fn code_folder(data: &Path) -> std::path::PathBuf {
+    data.join(folders::CODE)
+}
+
 /// A running server.
 pub struct Server {
     address: SocketAddr,
@@ -113,7 +118,7 @@ impl Server {
             store: store.clone(),
             executor: Arc::new(executor.clone()),
             catalog,
-            code_folder: data.join(folders::CODE),
+            code_folder: code_folder(data),
             clock: clock.clone(),
             downloads: Some(downloads.clone()),
         })

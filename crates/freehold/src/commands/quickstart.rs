@@ -23,7 +23,7 @@ use crate::config::Settings;
 use crate::exit;
 use crate::output;
 use crate::package;
-use crate::server::Server;
+use crate::server::{Server, code_folder};
 
 const FUNCTION_NAME: &str = "hello-world";
 const FUNCTION_FILE: &str = "lambda_function.py";
@@ -62,6 +62,8 @@ pub(super) async fn run(as_json: bool) -> Result<u8> {
     let server = Server::start(settings).await?;
     let report = demonstrate(&server, &runtime, &say).await;
     server.stop().await;
+    // Its folders are read-only, which stops an ordinary user.
+    freehold_lambda::package::remove(&code_folder(folder.path()));
     folder.close().context("cannot remove the temporary data folder")?;
     let report = report?;
     if as_json {

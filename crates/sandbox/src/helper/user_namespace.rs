@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::prctl::{set_dumpable, set_pdeathsig};
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, pipe2};
@@ -43,13 +43,12 @@ pub(super) const INOTIFY_INSTANCES: &str = "max_inotify_instances";
 /// Makes an environment's namespace, in which its user is the only one. `settings` is `/proc/sys`, writable.
 ///
 /// What is counted per user, such as inotify instances, is counted for the owner of a namespace as well: so the namespace is not
-/// made by the host's root, who would soon have none left for himself, but by the environment's own user.
+/// made by the host's root, who would soon have none left for himself, but by the environment's own user. Without root, it is made
+/// by the one user who stands for all in the helper's namespace, whose limits then hold for all together.
 pub(super) fn of_environment(users: Users, user: u32, settings: BorrowedFd<'_>) -> io::Result<fs::File> {
     let make = || {
-        become_user_with_capabilities(user)?;
-        if !users.is_root() {
-            // The change of user has closed what `/proc` has of this child to all but the host's root.
-            set_dumpable(true)?;
+        if users.is_root() {
+            become_user_with_capabilities(user)?;
         }
         unshare(CloneFlags::CLONE_NEWUSER)?;
         let limits = [(INOTIFY_INSTANCES, users.inotify_instances())];

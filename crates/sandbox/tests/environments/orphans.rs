@@ -11,7 +11,7 @@ use freehold_sandbox::{NamespaceSandbox, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Host, shell, until};
+use crate::harness::{Host, options, shell, until};
 
 /// The argument with which this program becomes a server to be killed: a state folder, a text for command lines and the network follow.
 pub(crate) const SERVER_ARGUMENT: &str = "sandbox-test-server";
@@ -28,11 +28,12 @@ crate::cases![
 
 /// A server with three environments, one of them frozen, that waits to be killed.
 pub(crate) fn server(arguments: &[String]) -> ! {
-    let [folder, text, network] = arguments else { std::process::exit(2) };
+    let [folder, text, network, kind] = arguments else { std::process::exit(2) };
+    crate::ordinary::become_kind(kind);
     let network = if network == "internet" { Network::Internet } else { Network::Isolated };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let mut options = Options { network, ..Options::new(folder) };
+        let mut options = Options { network, ..options(folder) };
         options.internet.resolvers = vec![[192, 0, 2, 53].into()];
         let sandbox = NamespaceSandbox::start(options).unwrap();
         let mut kept = Vec::new();
@@ -56,7 +57,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn start(text: &str) -> Server {
+    pub(crate) fn start(text: &str) -> Server {
         Server::with_network(text, "isolated")
     }
 
@@ -64,7 +65,7 @@ impl Server {
         let folder = crate::harness::folder();
         let state = folder.path().join("sandbox");
         let mut process = Command::new("/proc/self/exe")
-            .args([SERVER_ARGUMENT, state.to_str().unwrap(), text, network])
+            .args([SERVER_ARGUMENT, state.to_str().unwrap(), text, network, crate::ordinary::kind()])
             .env("SERVER_SECRET", "secret")
             .stdout(Stdio::piped())
             .spawn()
@@ -115,7 +116,7 @@ pub(crate) fn processes(text: &str) -> Vec<String> {
 }
 
 /// The namespaces of all processes of the host.
-fn namespaces() -> BTreeSet<PathBuf> {
+pub(crate) fn namespaces() -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     for process in std::fs::read_dir("/proc").unwrap().flatten() {
         for entry in std::fs::read_dir(process.path().join("ns")).into_iter().flatten().flatten() {
@@ -138,7 +139,12 @@ fn loops(folder: &Path) -> usize {
     files.filter(|file| file.starts_with(folder.to_str().unwrap())).count()
 }
 
-async fn nothing_is_left(text: &str, state: &Path, cgroups: &[PathBuf], before: &BTreeSet<PathBuf>) {
+pub(crate) async fn nothing_is_left(
+    text: &str,
+    state: &Path,
+    cgroups: &[PathBuf],
+    before: &BTreeSet<PathBuf>,
+) {
     until("the processes are gone", || processes(text).is_empty()).await;
     until("the cgroups are gone", || !cgroups.iter().any(|folder| folder.exists())).await;
     until("the loop devices are gone", || loops(state) == 0).await;
@@ -147,7 +153,8 @@ async fn nothing_is_left(text: &str, state: &Path, cgroups: &[PathBuf], before: 
     assert!(!mounts.contains(state.to_str().unwrap()), "{mounts}");
     let left: BTreeSet<_> =
         std::fs::read_dir(state).unwrap().flatten().map(|entry| entry.file_name()).collect();
-    let allowed: BTreeSet<_> = ["lock".into(), "stage".into()].into();
+    // An ordinary user without a folder in /run has the record here.
+    let allowed: BTreeSet<_> = ["lock".into(), "stage".into(), "registry".into()].into();
     assert!(left.is_subset(&allowed), "{left:?}");
     assert_eq!(std::fs::read_dir(state.join("stage")).unwrap().count(), 0);
 }
@@ -225,8 +232,8 @@ async fn what_a_dead_server_left_goes_even_without_its_folder() {
 
 async fn one_folder_has_one_server() {
     let host = Host::start();
-    let options = Options::new(host.folder.path().join("sandbox"));
-    let second = tokio::task::spawn_blocking(|| NamespaceSandbox::start(options).map(drop)).await.unwrap();
+    let second = options(host.folder.path().join("sandbox"));
+    let second = tokio::task::spawn_blocking(|| NamespaceSandbox::start(second).map(drop)).await.unwrap();
     assert!(second.unwrap_err().to_string().contains("another server uses this folder"));
     assert_eq!(host.shell("echo fine").await.1, "fine\n");
     host.end().await;
