@@ -55,7 +55,7 @@ def without(findings):
 @pytest.fixture(scope="module")
 def runtime(account):
     """A Python that he may run."""
-    return account.python() or pytest.skip("no Python runtime that an ordinary user may run is on this host")
+    return account.newest("python3.") or pytest.skip("no Python runtime that an ordinary user may run is on this host")
 
 
 @pytest.fixture
@@ -124,6 +124,30 @@ def test_quickstart_says_what_is_weaker(account, findings, runtime):
     assert set(Path("/tmp").glob("freehold-quickstart-*")) <= before
 
 
+#: As who lives in a namespace of his own, he may turn its switches: no namespace more; /proc partly covered.
+CLOSED = {
+    "the kernel refuses new user namespaces": "echo 0 > /proc/sys/user/max_user_namespaces",
+    "/proc cannot be mounted": "mount --bind /dev/null /proc/uptime",
+}
+
+
+@pytest.mark.parametrize("reason", CLOSED)
+def test_a_host_that_forbids_namespaces_is_refused(account, without, reason):
+    """Whatever flags are given: where the kernel lets this user make no environments, it says why and what to do."""
+    def inside(*arguments):
+        script = f'{CLOSED[reason]} && exec "$@"'
+        command = ["unshare", "--user", "--map-current-user", "--keep-caps", "--mount", "sh", "-c", script, "sh", account.program]
+        return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, cwd="/", check=False,
+                              env=account.environment, **account.identity)
+
+    told = inside("doctor")
+    assert told.returncode == 1 and reason in told.stdout, told.stderr
+    assert "This host cannot run functions as it is." in told.stdout
+    data = account.home / f"closed-{len(reason)}"
+    refused = inside("serve", "--listen", "127.0.0.1:0", "--data", data, *" ".join(without).split())
+    assert refused.returncode == 1 and reason in refused.stderr and "as root" in refused.stderr, refused.stderr
+
+
 SOURCE = '''import os, time
 def handler(event, context):
     time.sleep(event.get("work_s", 0))
@@ -162,6 +186,19 @@ def test_functions_run(start, runtime, account):
     again.client().delete_function(FunctionName="ordinary")
     wait_until(lambda: not host.with_variable(function.mark), "its environments end")
     assert again.stop() == 0
+
+
+def test_node_runs_in_little_memory(start, account):
+    """Where only processes can be limited, Node.js and its threads still fit into the smallest function."""
+    runtime = account.newest("nodejs") or pytest.skip("no Node.js runtime that an ordinary user may run is on this host")
+    source = (
+        "const {Worker} = require('worker_threads')\n"
+        "exports.handler = async event => { const list = []\n"
+        "for (let n = 0; n < 40; n++) list.push(Buffer.alloc(1 << 20, 1))\n"
+        "return await new Promise(done => new Worker('require(\"worker_threads\").parentPort.postMessage(42)', {eval: true})"
+        ".on('message', done)) }\n")
+    function = functions.create(start("node").client(), "node", runtime, "index.handler", {"index.js": source}, MemorySize=128)
+    assert function({}).value() == 42
 
 
 @pytest.mark.parametrize("end", ["stop", "kill", "kill with the helper"])

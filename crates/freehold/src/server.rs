@@ -23,6 +23,7 @@ use freehold_gateway::{Gateway, Options as GatewayOptions};
 use freehold_lambda::{Lambda, Options as LambdaOptions};
 use freehold_ledger::Ledger;
 use freehold_runtimes::catalog::{Catalog, Options as RuntimeOptions};
+use freehold_sandbox::doctor::lacking_protections;
 use freehold_sandbox::options::{InternetOptions, TmpBacking};
 use freehold_sandbox::protection::Protection;
 use freehold_sandbox::spec::Network;
@@ -98,6 +99,9 @@ impl Server {
         let ledger = Ledger::open(&data.join(folders::LEDGER), store.clone()).await?;
         let sandbox = NamespaceSandbox::start(sandbox_options(&settings))
             .context("cannot isolate functions (see freehold doctor)")?;
+        for protection in lacking_protections() {
+            tracing::warn!("as told, without {}: {}", protection.name(), protection.instead());
+        }
         let catalog = Arc::new(Catalog::new(RuntimeOptions {
             folders: settings.runtime_folders.clone(),
             ..RuntimeOptions::default()

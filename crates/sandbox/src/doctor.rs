@@ -16,7 +16,7 @@ use crate::protection::Protection;
 use crate::seccomp::Filters;
 use crate::system::kernel_version;
 
-pub(crate) use self::ordinary::USER_NAMESPACE_ADVICE;
+pub(crate) use self::ordinary::{Impossible, possible};
 
 /// How good a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,11 @@ pub fn examine() -> Vec<Finding> {
     findings.extend(control_groups());
     findings.extend([seccomp(), tmp(), internet()]);
     findings
+}
+
+/// The protections that this user does not get here, and that `serve` therefore needs to be told to do without. None as root.
+pub fn lacking_protections() -> Vec<Protection> {
+    if nix::unistd::geteuid().is_root() { Vec::new() } else { ordinary::lacking_protections() }
 }
 
 fn finding(name: &'static str, good: bool, otherwise: Verdict, detail: String, advice: &str) -> Finding {

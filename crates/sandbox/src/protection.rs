@@ -54,7 +54,7 @@ impl Protection {
             Protection::CpuShare => "a function may use every processor as much as the server itself",
             Protection::Freezer => "an idle function may go on computing",
             Protection::SeparateUsers => {
-                "functions are this user outside: one that broke out of its namespaces could do what this user can"
+                "functions are this user outside, groups included: one that broke out of its namespaces could do what this user can"
             }
         }
     }

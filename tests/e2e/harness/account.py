@@ -26,6 +26,8 @@ class Account:
         self.program = str(self.home / "freehold")
         shutil.copy(servers.binary(), self.program)
         self.environment = {"PATH": "/usr/bin:/bin", "HOME": str(self.home)}
+        if folders := os.environ.get("FREEHOLD_RUNTIME_FOLDERS"):
+            self.environment["FREEHOLD_RUNTIME_FOLDERS"] = folders
         return self
 
     def run(self, *arguments, timeout_s=60):
@@ -49,11 +51,11 @@ class Account:
         """What `doctor` says to this user, by name."""
         return {row["name"]: row for row in json.loads(self.run("doctor", "--json").stdout)}
 
-    def python(self):
-        """The newest Python runtime that this user may use, or nothing."""
+    def newest(self, family):
+        """The newest runtime that this user may use, such as python3.12 of `python3.`; or nothing."""
         rows = json.loads(self.run("runtimes", "--json").stdout)
-        found = [row["id"] for row in rows if row["installed"] and row["id"].startswith("python")]
-        return max(found, key=lambda each: int(each.rpartition(".")[2]), default=None)
+        found = [row["id"] for row in rows if row["installed"] and row["id"].startswith(family)]
+        return max(found, key=lambda each: int(each.removeprefix(family).removesuffix(".x")), default=None)
 
     def __exit__(self, *_):
         shutil.rmtree(self.home, ignore_errors=True)

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Hierarchy, Roles, Version};
 
+/// Judges folders of a hierarchy.
+pub(crate) type Writable<'a> = dyn Fn(Version, &Path) -> bool + 'a;
+
 /// What the search starts from.
 pub(crate) struct Sources<'a> {
     /// `/proc/self/mountinfo`
@@ -19,7 +22,7 @@ pub(crate) struct Sources<'a> {
     /// Whether this cgroup v2 folder was handed over to us (systemd's `Delegate=`), or may only be used because we are root.
     pub(crate) delegated: &'a dyn Fn(&Path) -> bool,
     /// Whether an ordinary user may make folders here. Nothing: this is root, who may everywhere.
-    pub(crate) writable: Option<&'a dyn Fn(Version, &Path) -> bool>,
+    pub(crate) writable: Option<&'a Writable<'a>>,
 }
 
 impl Sources<'_> {

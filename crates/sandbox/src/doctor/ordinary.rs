@@ -1,22 +1,27 @@
 //! What holds for an ordinary user: which protections he gets here, which need a word of his, and how to get them all.
 
-use std::path::Path;
-
 use nix::errno::Errno;
 
 use super::{Finding, Verdict, finding, kernel, read, seccomp};
 use crate::cgroup::Hierarchy;
 use crate::helper::hierarchies;
 use crate::helper::ordinary::NO_INTERNET;
-use crate::options::{Options, POOL_DEFAULT};
+use crate::options::{ENVIRONMENTS_DEFAULT, POOL_DEFAULT};
 use crate::protection::{Lack, Protection, lacks, process_limit, words};
 use crate::system::{Trial, kernel_version, try_namespaces};
 use crate::users::Ranges;
 
 /// What to do where a user namespace is refused.
-pub(crate) const USER_NAMESPACE_ADVICE: &str = "let ordinary users make user namespaces (`sysctl user.max_user_namespaces`, on Debian \
+const NAMESPACES_REMEDY: &str = "let ordinary users make user namespaces (`sysctl user.max_user_namespaces`, on Debian \
     also `kernel.unprivileged_userns_clone=1`, on Ubuntu an AppArmor profile with `userns,` or \
     `kernel.apparmor_restrict_unprivileged_userns=0`), or run the server as root";
+
+/// What decides about that, of the kernel and of distributions.
+const SWITCHES: &[&str] = &[
+    "user/max_user_namespaces",
+    "kernel/unprivileged_userns_clone",
+    "kernel/apparmor_restrict_unprivileged_userns",
+];
 
 const PROTECTIONS: [Protection; 5] = [
     Protection::TmpOnDisk,
@@ -38,7 +43,7 @@ pub(super) fn examine(user: nix::unistd::Uid) -> Vec<Finding> {
             return findings;
         }
     };
-    let ranges = Ranges::find(Options::new("").max_environments + POOL_DEFAULT);
+    let ranges = ranges();
     let lacks = lacks(&hierarchies, &ranges);
     findings.extend(PROTECTIONS.map(|protection| {
         let lack = lacks.iter().find(|lack| lack.protection == protection);
@@ -52,42 +57,54 @@ pub(super) fn examine(user: nix::unistd::Uid) -> Vec<Finding> {
     findings
 }
 
+fn ranges() -> Result<Ranges, String> {
+    Ranges::find(ENVIRONMENTS_DEFAULT + POOL_DEFAULT)
+}
+
+/// What this user does not get, of what can be done without.
+pub(super) fn lacking_protections() -> Vec<Protection> {
+    let lacks = hierarchies().map(|hierarchies| lacks(&hierarchies, &ranges())).unwrap_or_default();
+    lacks.into_iter().map(|lack| lack.protection).collect()
+}
+
 fn namespaces() -> Finding {
     const NAME: &str = "user namespaces";
-    match try_namespaces() {
-        Ok(()) => finding(
-            NAME,
-            true,
-            Verdict::Good,
-            "this user may make them, with all that belongs to them".to_owned(),
-            "",
-        ),
-        Err(Trial::Proc(error)) => {
-            let advice = "a part of /proc is covered here, as containers do it, and a new one may not show more: uncover it (Docker: \
-                          `--security-opt systempaths=unconfined`), or run the server as root";
-            finding(
-                NAME,
-                false,
-                Verdict::Missing,
-                format!("/proc cannot be mounted: {}", error.desc()),
-                advice,
-            )
+    match possible() {
+        Ok(()) => {
+            let detail = "this user may make them, with all that belongs to them".to_owned();
+            finding(NAME, true, Verdict::Good, detail, "")
         }
-        Err(Trial::Namespaces(error)) => {
-            let switches = [
-                "kernel/unprivileged_userns_clone",
-                "kernel/apparmor_restrict_unprivileged_userns",
-                "user/max_user_namespaces",
-            ];
-            let switches = switches.iter().filter_map(|name| {
-                let value = read(&Path::new("/proc/sys").join(name).display().to_string())?;
+        Err(Impossible { reason, remedy }) => finding(NAME, false, Verdict::Missing, reason, remedy),
+    }
+}
+
+/// Why an ordinary user can make no environments, and what to do.
+pub(crate) struct Impossible {
+    pub(crate) reason: String,
+    pub(crate) remedy: &'static str,
+}
+
+/// Tries whether this user can make the namespaces that environments need.
+pub(crate) fn possible() -> Result<(), Impossible> {
+    try_namespaces().map_err(|trial| match trial {
+        Trial::Proc(error) => Impossible {
+            reason: format!("/proc cannot be mounted in a new namespace: {}", error.desc()),
+            remedy: "a part of /proc is covered here, as containers do it, and a new one may not show more: uncover it (Docker: \
+                     `--security-opt systempaths=unconfined`), or run the server as root",
+        },
+        Trial::Namespaces(error) => {
+            let values = SWITCHES.iter().filter_map(|name| {
+                let value = read(&format!("/proc/sys/{name}"))?;
                 Some(format!("{}={value}", name.replace('/', ".")))
             });
-            let reason = if error == Errno::ENOSPC { "too many, or none allowed" } else { error.desc() };
-            let detail = format!("refused: {reason} ({})", switches.collect::<Vec<_>>().join(", "));
-            finding(NAME, false, Verdict::Missing, detail, USER_NAMESPACE_ADVICE)
+            let reason = if error == Errno::ENOSPC { "there are too many, or may be none" } else { error.desc() };
+            let values: Vec<_> = values.collect();
+            Impossible {
+                reason: format!("the kernel refuses new user namespaces: {reason} ({})", values.join(", ")),
+                remedy: NAMESPACES_REMEDY,
+            }
         }
-    }
+    })
 }
 
 fn enforced(protection: Protection, hierarchies: &[Hierarchy], ranges: &Result<Ranges, String>) -> Finding {

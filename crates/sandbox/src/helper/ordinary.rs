@@ -15,6 +15,7 @@ use nix::unistd::{Gid, Uid};
 use super::user_namespace::{INOTIFY_INSTANCES, held, limit};
 use crate::cgroup::Hierarchy;
 use crate::cgroup::prepare::lacking;
+use crate::doctor::{Impossible, possible};
 use crate::options::{ENVIRONMENTS_MAX, Options};
 use crate::protection::{Protection, lacks, process_limit, refusal};
 use crate::spec::Network;
@@ -85,6 +86,7 @@ pub(crate) fn enter(options: &Options, hierarchies: &[Hierarchy]) -> Result<(Use
     if options.network == Network::Internet {
         return Err(NO_INTERNET.to_owned());
     }
+    possible().map_err(|Impossible { reason, remedy }| format!("{reason}; to mend it: {remedy}"))?;
     let ranges = Ranges::find(options.max_environments + options.pool);
     if let Some(refusal) = refusal(&lacks(hierarchies, &ranges), options) {
         return Err(refusal);
@@ -113,7 +115,6 @@ pub(crate) fn enter(options: &Options, hierarchies: &[Hierarchy]) -> Result<(Use
 }
 
 fn enter_mapped(map: impl FnOnce(nix::unistd::Pid) -> Result<(), String>) -> Result<(), String> {
-    let advice = |error: io::Error| format!("{error}; {}", crate::doctor::USER_NAMESPACE_ADVICE);
     let settings = fs::File::open("/proc/sys").map_err(|error| format!("/proc/sys: {error}"))?;
     let instances = fs::read_to_string(format!("/proc/sys/user/{INOTIFY_INSTANCES}"));
     let instances: Option<u64> = instances.ok().and_then(|text| text.trim().parse().ok());
@@ -122,7 +123,8 @@ fn enter_mapped(map: impl FnOnce(nix::unistd::Pid) -> Result<(), String>) -> Res
         unshare(CloneFlags::CLONE_NEWUSER)?;
         limit(settings.as_fd(), instances.map(|most| (INOTIFY_INSTANCES, most / 2)).into_iter())
     };
-    let namespace = held(make, |child| map(child).map_err(io::Error::other)).map_err(advice)?;
+    let namespace = held(make, |child| map(child).map_err(io::Error::other));
+    let namespace = namespace.map_err(|error| error.to_string())?;
     let entered = setns(namespace, CloneFlags::CLONE_NEWUSER).map_err(io::Error::from);
     entered.map_err(|error| format!("cannot enter a user namespace: {error}"))
 }
