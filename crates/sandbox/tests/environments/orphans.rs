@@ -102,6 +102,14 @@ impl Server {
     }
 }
 
+/// One that a failed test leaves running would fail others.
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 /// Processes of the host with this text in their command line, but for the server itself.
 pub(crate) fn processes(text: &str) -> Vec<String> {
     let mut found = Vec::new();
