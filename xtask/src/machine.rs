@@ -21,6 +21,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("e2fsprogs", "/usr/sbin/mkfs.ext4"),
     ("nftables", "/usr/sbin/nft"),
     ("iproute2", "/usr/sbin/ip"),
+    ("uidmap", "/usr/bin/newuidmap"),
     ("ca-certificates", "/etc/ssl/certs/ca-certificates.crt"),
     (POSTGRESQL, "/usr/share/doc/postgresql"),
 ];

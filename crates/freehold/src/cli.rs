@@ -126,6 +126,11 @@ pub struct Serve {
     #[arg(long, env = "FREEHOLD_ALLOW_WITHOUT_MEMORY_LIMIT", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub allow_without_memory_limit: Option<bool>,
 
+    /// What else an ordinary user's server does without where this host does not let it: separated by commas.
+    /// `freehold doctor` says what is needed, and how to do better.
+    #[arg(long, env = "FREEHOLD_ALLOW_WITHOUT", value_delimiter = ',', value_name = "WHAT")]
+    pub allow_without: Option<Vec<DoneWithout>>,
+
     /// What the server logs about itself, such as `info` or `freehold_gateway=debug` [default: info].
     #[arg(long, env = "FREEHOLD_LOG", value_name = "FILTER")]
     pub log: Option<String>,
@@ -139,6 +144,18 @@ pub enum FunctionNetwork {
     Isolated,
     /// The internet, never the host or its private neighbours.
     Internet,
+}
+
+/// What an ordinary user's server may do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DoneWithout {
+    /// CPU by weight and ceiling: a function may use every processor.
+    CpuShare,
+    /// Freezing: an idle function may go on computing.
+    Freezer,
+    /// A user per function: outside, all functions are the user who runs the server.
+    SeparateUsers,
 }
 
 /// Where functions' `/tmp` lives.

@@ -12,7 +12,7 @@ use freehold_gateway::credentials::DEVELOPMENT_KEY;
 use freehold_store::Options as StoreOptions;
 use freehold_wire::sigv4::Credentials;
 
-use crate::cli::{Doctor, FunctionNetwork, FunctionTmp, Serve, StoreWords};
+use crate::cli::{Doctor, DoneWithout, FunctionNetwork, FunctionTmp, Serve, StoreWords};
 
 /// Where the server listens unless it is told otherwise: the port that local AWS tooling already targets.
 const LISTEN_DEFAULT: &str = "127.0.0.1:4566";
@@ -48,6 +48,8 @@ pub struct Settings {
     pub function_tmp: FunctionTmp,
     /// Whether functions may run where their memory cannot be limited.
     pub allow_without_memory_limit: bool,
+    /// What else may be done without.
+    pub allow_without: Vec<DoneWithout>,
     /// Folders to look in first for interpreters.
     pub runtime_folders: Vec<PathBuf>,
     /// What the server logs about itself.
@@ -75,7 +77,8 @@ impl Settings {
     fn merge(flags: Serve, file: Serve) -> Result<Self> {
         Self::check(layer!(flags over file:
             listen, data, store, blobs, region, account, access_key_id, secret_access_key, allow_plain_http, function_network,
-            function_resolvers, function_private_networks, function_tmp, runtime_folders, allow_without_memory_limit, log,
+            function_resolvers, function_private_networks, function_tmp, runtime_folders, allow_without_memory_limit,
+            allow_without, log,
         ))
     }
 
@@ -106,6 +109,7 @@ impl Settings {
             function_private_networks: words.function_private_networks.unwrap_or(false),
             function_tmp: words.function_tmp.unwrap_or(FunctionTmp::Disk),
             allow_without_memory_limit: words.allow_without_memory_limit.unwrap_or(false),
+            allow_without: words.allow_without.unwrap_or_default(),
             runtime_folders: words.runtime_folders.unwrap_or_default(),
             log: words.log.unwrap_or_else(|| "info".to_owned()),
         })

@@ -23,7 +23,9 @@ use freehold_gateway::{Gateway, Options as GatewayOptions};
 use freehold_lambda::{Lambda, Options as LambdaOptions};
 use freehold_ledger::Ledger;
 use freehold_runtimes::catalog::{Catalog, Options as RuntimeOptions};
+use freehold_sandbox::doctor::lacking_protections;
 use freehold_sandbox::options::{InternetOptions, TmpBacking};
+use freehold_sandbox::protection::Protection;
 use freehold_sandbox::spec::Network;
 use freehold_sandbox::{NamespaceSandbox, Options as SandboxOptions};
 use freehold_store::Store;
@@ -31,7 +33,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::cli::{FunctionNetwork, FunctionTmp};
+use crate::cli::{DoneWithout, FunctionNetwork, FunctionTmp};
 use crate::config::Settings;
 use crate::control::Control;
 use crate::endpoint::InnerEndpoint;
@@ -55,6 +57,11 @@ mod folders {
 /// Where the functions' logs lie.
 pub fn logs_folder(data: &Path) -> std::path::PathBuf {
     data.join(folders::LOGS)
+}
+
+/// Where the functions' code lies, in read-only folders.
+pub fn code_folder(data: &Path) -> std::path::PathBuf {
+    data.join(folders::CODE)
 }
 
 /// A running server.
@@ -92,6 +99,9 @@ impl Server {
         let ledger = Ledger::open(&data.join(folders::LEDGER), store.clone()).await?;
         let sandbox = NamespaceSandbox::start(sandbox_options(&settings))
             .context("cannot isolate functions (see freehold doctor)")?;
+        for protection in lacking_protections() {
+            tracing::warn!("as told, without {}: {}", protection.name(), protection.instead());
+        }
         let catalog = Arc::new(Catalog::new(RuntimeOptions {
             folders: settings.runtime_folders.clone(),
             ..RuntimeOptions::default()
@@ -112,7 +122,7 @@ impl Server {
             store: store.clone(),
             executor: Arc::new(executor.clone()),
             catalog,
-            code_folder: data.join(folders::CODE),
+            code_folder: code_folder(data),
             clock: clock.clone(),
             downloads: Some(downloads.clone()),
         })
@@ -234,8 +244,17 @@ fn sandbox_options(settings: &Settings) -> SandboxOptions {
         network: network(settings.function_network),
         internet,
         allow_without_memory_limit: settings.allow_without_memory_limit,
+        allow_without: settings.allow_without.iter().map(|what| protection(*what)).collect(),
         tmp_backing,
         ..SandboxOptions::new(settings.data.join(folders::SANDBOX))
+    }
+}
+
+fn protection(what: DoneWithout) -> Protection {
+    match what {
+        DoneWithout::CpuShare => Protection::CpuShare,
+        DoneWithout::Freezer => Protection::Freezer,
+        DoneWithout::SeparateUsers => Protection::SeparateUsers,
     }
 }
 

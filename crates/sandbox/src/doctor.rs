@@ -1,4 +1,7 @@
-//! What this host can enforce, and what to do about the rest. Looks only; changes nothing.
+//! What this host can enforce, and what to do about the rest. Looks only; changes nothing. What differs for an ordinary user is in
+//! [`ordinary`].
+
+mod ordinary;
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +12,11 @@ use crate::disk::mkfs;
 use crate::helper::hierarchies;
 use crate::network::{Internet, LINK_PREFIX, rules, uplink};
 use crate::options::InternetOptions;
+use crate::protection::Protection;
 use crate::seccomp::Filters;
+use crate::system::kernel_version;
+
+pub(crate) use self::ordinary::{Impossible, possible};
 
 /// How good a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +25,8 @@ pub enum Verdict {
     Good,
     /// Works, but something that is not needed by default is missing or weaker.
     Degraded,
+    /// A protection that this user cannot have here; `serve` refuses unless told by name to do without.
+    NeedsFlag,
     /// Functions cannot run as designed until this is mended.
     Missing,
 }
@@ -33,19 +42,31 @@ pub struct Finding {
     pub detail: String,
     /// What to do; empty where nothing needs to be done.
     pub advice: String,
+    /// The protection that needs a flag to be done without.
+    pub protection: Option<Protection>,
 }
 
 /// Looks at everything that the sandbox needs.
 pub fn examine() -> Vec<Finding> {
+    let user = nix::unistd::geteuid();
+    if !user.is_root() {
+        return ordinary::examine(user);
+    }
     let mut findings = vec![root(), kernel(), user_namespaces()];
     findings.extend(control_groups());
     findings.extend([seccomp(), tmp(), internet()]);
     findings
 }
 
+/// The protections that this user does not get here, and that `serve` therefore needs to be told to do without. None as root.
+pub fn lacking_protections() -> Vec<Protection> {
+    if nix::unistd::geteuid().is_root() { Vec::new() } else { ordinary::lacking_protections() }
+}
+
 fn finding(name: &'static str, good: bool, otherwise: Verdict, detail: String, advice: &str) -> Finding {
     let verdict = if good { Verdict::Good } else { otherwise };
-    Finding { name, verdict, detail, advice: if good { String::new() } else { advice.to_owned() } }
+    let advice = if good { String::new() } else { advice.to_owned() };
+    Finding { name, verdict, detail, advice, protection: None }
 }
 
 fn read(path: &str) -> Option<String> {
@@ -53,7 +74,6 @@ fn read(path: &str) -> Option<String> {
 }
 
 fn root() -> Finding {
-    let user = nix::unistd::geteuid();
     let capabilities = read("/proc/self/status").unwrap_or_default();
     let effective = capabilities
         .lines()
@@ -74,23 +94,20 @@ fn root() -> Finding {
     ];
     let missing: Vec<_> =
         needed.iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|(_, name)| *name).collect();
-    let detail = match (user.is_root(), missing.is_empty()) {
-        (false, _) => format!("this is user {user}"),
-        (true, true) => "root".to_owned(),
-        (true, false) => format!("root, but without {}", missing.join(", ")),
+    let detail = match missing.as_slice() {
+        [] => "root".to_owned(),
+        missing => format!("root, but without {}", missing.join(", ")),
     };
-    let advice = "run the server as root; in a container, with these capabilities (for Docker: --privileged)";
-    finding("privilege", user.is_root() && missing.is_empty(), Verdict::Missing, detail, advice)
+    let advice = "in a container, run the server with these capabilities (for Docker: --privileged)";
+    finding("privilege", missing.is_empty(), Verdict::Missing, detail, advice)
 }
 
 fn kernel() -> Finding {
     let release = read("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     // 5.12 brought mount_setattr, the newest call without which nothing works.
     finding(
         "kernel",
-        version >= (5, 12),
+        kernel_version() >= (5, 12),
         Verdict::Missing,
         format!("Linux {release}"),
         "Linux 5.12 or newer is needed",
@@ -114,12 +131,7 @@ fn control_groups() -> Vec<Finding> {
         }
     };
     let lacking = lacking(&hierarchies);
-    let place = |wanted: fn(&Hierarchy) -> bool| {
-        hierarchies.iter().find(|hierarchy| wanted(hierarchy)).map_or("none".to_owned(), |hierarchy| {
-            let version = if hierarchy.version == Version::V2 { "v2" } else { "v1" };
-            format!("{version}, {}", hierarchy.parent.display())
-        })
-    };
+    let place = |wanted: fn(&Hierarchy) -> bool| place(&hierarchies, wanted);
     let advice = "enable this controller: `cgroup_enable=` on the kernel's command line, or `Delegate=yes` for the service";
     let all = [
         ("memory limit", lacking.memory, place(|hierarchy| hierarchy.roles.memory)),
@@ -138,6 +150,14 @@ fn control_groups() -> Vec<Finding> {
     let advice = "run as root, or (cgroup v2 only) as a systemd service with `Delegate=yes`";
     findings.push(finding("cgroup folders", writable, Verdict::Missing, detail, advice));
     findings
+}
+
+/// Which hierarchy does this.
+fn place(hierarchies: &[Hierarchy], wanted: fn(&Hierarchy) -> bool) -> String {
+    hierarchies.iter().find(|hierarchy| wanted(hierarchy)).map_or("none".to_owned(), |hierarchy| {
+        let version = if hierarchy.version == Version::V2 { "v2" } else { "v1" };
+        format!("{version}, {}", hierarchy.parent.display())
+    })
 }
 
 fn seccomp() -> Finding {

@@ -3,10 +3,11 @@
 //! - [`spec`]: what the executor asks for, and what it gets
 //! - [`namespaces`]: the implementation on Linux namespaces and cgroups, as the server sees it
 //! - [`helper_main`]: the small process that clones, mounts and limits on the server's behalf
+//! - [`protection`]: what a server without root may have to do without, and how that is said
 //! - [`doctor`]: what this host can enforce, and what to do about the rest
 //!
 //! ```text
-//! server (many threads, needs no privilege)          helper (one thread, root, no inherited environment)
+//! server (many threads, needs no privilege)          helper (one thread, root or a user's own namespace, no inherited environment)
 //!   NamespaceSandbox --- requests, SCM_RIGHTS --->     event loop --- fork ---> maker --- clone ---> init (pid 1 inside)
 //!                    <-- answers, descriptors ----       |                                            |
 //!   freeze, thaw, peak: by descriptors of its own        cgroups, pool of blank environments          the program
@@ -17,6 +18,7 @@
 pub mod doctor;
 pub mod namespaces;
 pub mod options;
+pub mod protection;
 pub mod spec;
 
 mod cgroup;
@@ -28,6 +30,7 @@ mod network;
 mod packet;
 mod seccomp;
 mod system;
+mod users;
 
 pub use helper::{HELPER_ARGUMENT, helper_main};
 pub use namespaces::NamespaceSandbox;

@@ -66,7 +66,7 @@ pub(crate) enum FreezeKind {
     V2,
     /// `freezer.state`.
     V1,
-    /// The host has no freezer.
+    /// There is no freezer, and the server was told to do without.
     None,
 }
 

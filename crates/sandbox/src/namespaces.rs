@@ -268,7 +268,8 @@ impl Freezer {
             (FreezeKind::V2, false) => (self.files.first(), b"0"),
             (FreezeKind::V1, true) => (self.files.first(), b"FROZEN"),
             (FreezeKind::V1, false) => (self.files.first(), b"THAWED"),
-            (FreezeKind::None, _) => (None, b""),
+            // Done without, as was said by name: without that the helper had refused.
+            (FreezeKind::None, _) => return Ok(()),
         };
         let file = file.ok_or_else(|| io::Error::other("this host has no freezer"))?;
         nix::unistd::write(file, value)?;
@@ -276,7 +277,7 @@ impl Freezer {
     }
 
     fn is_frozen(&self) -> io::Result<bool> {
-        let Some(file) = self.files.last() else { return Ok(false) };
+        let Some(file) = self.files.last() else { return Ok(true) };
         let text = read_small(file.as_fd())?;
         Ok(text.lines().any(|line| line == "frozen 1" || line == "FROZEN"))
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::network::range::Range;
+use crate::protection::Protection;
 use crate::spec::Network;
 
 /// Processes and threads of one environment (AWS: 1,024).
@@ -72,6 +73,8 @@ pub struct Options {
     pub internet: InternetOptions,
     /// Run functions even where no cgroup can limit their memory.
     pub allow_without_memory_limit: bool,
+    /// What else a server without root may do without.
+    pub allow_without: Vec<Protection>,
     /// Where `/tmp` lives.
     pub tmp_backing: TmpBacking,
     /// Environments beside each other; one more is refused.
@@ -88,6 +91,7 @@ impl Options {
             network: Network::Isolated,
             internet: InternetOptions::default(),
             allow_without_memory_limit: false,
+            allow_without: Vec::new(),
             tmp_backing: TmpBacking::Disk,
             max_environments: ENVIRONMENTS_DEFAULT,
             pool: POOL_DEFAULT,

@@ -314,6 +314,74 @@ pub(crate) fn read_small(file: BorrowedFd<'_>) -> nix::Result<String> {
     Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
 }
 
+/// What a trial of namespaces failed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trial {
+    /// They could not be made.
+    Namespaces(Errno),
+    /// In them, `/proc` could not be mounted.
+    Proc(Errno),
+}
+
+/// Whether this user may make the namespaces that environments need. Tried in a child, which leaves nothing behind.
+pub(crate) fn try_namespaces() -> Result<(), Trial> {
+    const ALL: libc::c_int = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWCGROUP;
+    /// Added to the number of an error that is about `/proc`; error numbers are below it.
+    const PROC: i32 = 1000;
+    let (answer, tell) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(Trial::Namespaces)?;
+    let say = |code: i32| {
+        let _ = nix::unistd::write(tell.as_fd(), &code.to_ne_bytes());
+        exit_now(0)
+    };
+    // SAFETY: whatever other threads there are, the child and its child make system calls only, then end.
+    let child = match unsafe { nix::unistd::fork() }.map_err(Trial::Namespaces)? {
+        nix::unistd::ForkResult::Parent { child } => child,
+        nix::unistd::ForkResult::Child => {
+            // SAFETY: takes a number.
+            if unsafe { libc::unshare(ALL) } != 0 {
+                say(Errno::last_raw());
+            }
+            // SAFETY: as above; only a child is in the new process id namespace.
+            match unsafe { nix::unistd::fork() } {
+                Ok(nix::unistd::ForkResult::Parent { child }) => {
+                    let _ = nix::sys::wait::waitpid(child, None);
+                    exit_now(0)
+                }
+                Ok(nix::unistd::ForkResult::Child) => {
+                    let (kind, point) = (c"proc".as_ptr(), c"/proc".as_ptr());
+                    // SAFETY: the texts are constants, and there is no data.
+                    let result = unsafe { libc::mount(kind, point, kind, 0, std::ptr::null()) };
+                    say(if result == 0 { 0 } else { PROC + Errno::last_raw() })
+                }
+                Err(error) => say(error as i32),
+            }
+        }
+    };
+    drop(tell);
+    let mut code = [0; 4];
+    let read = nix::unistd::read(&answer, &mut code);
+    nix::sys::wait::waitpid(child, None).map_err(Trial::Namespaces)?;
+    match (read, i32::from_ne_bytes(code)) {
+        (Ok(4), 0) => Ok(()),
+        (Ok(4), code) if code >= PROC => Err(Trial::Proc(Errno::from_raw(code - PROC))),
+        (Ok(4), code) => Err(Trial::Namespaces(Errno::from_raw(code))),
+        (read, _) => Err(Trial::Namespaces(read.err().unwrap_or(Errno::EIO))),
+    }
+}
+
+/// The first two numbers of the kernel's version.
+pub(crate) fn kernel_version() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.trim().parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// Whether systemd has handed this cgroup over (`Delegate=`): it marks such folders with an attribute.
 pub(crate) fn is_delegated(folder: &Path) -> bool {
     let Ok(folder) = c_path(folder) else { return false };

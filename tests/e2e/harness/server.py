@@ -52,8 +52,10 @@ def client_environment(url, **extra):
 class Server:
     """`freehold serve` on `data`; a context manager that stops it politely."""
 
-    def __init__(self, data, variables=None, arguments=()):
+    def __init__(self, data, variables=None, arguments=(), account=None):
         self.data = Path(data)
+        #: Who runs it, where that is not the user of the tests (`harness.account.Account`).
+        self.account = account
         self.variables = variables or {}
         self.arguments = list(arguments)
         self.process = None
@@ -64,10 +66,13 @@ class Server:
         """Starts the program and returns once /health answers."""
         self.data.mkdir(parents=True, exist_ok=True)
         self.stderr_path = self.data.with_name(self.data.name + ".stderr")
-        command = [binary(), "serve", "--listen", "127.0.0.1:0", "--data", str(self.data), *self.arguments]
+        program, environment, identity = binary(), clean_environment(), {}
+        if self.account:
+            program, environment, identity = self.account.program, self.account.environment, self.account.identity
+        command = [program, "serve", "--listen", "127.0.0.1:0", "--data", str(self.data), *self.arguments]
         with open(self.stderr_path, "ab") as stderr:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, stdin=subprocess.DEVNULL,
-                                            env=clean_environment(**self.variables), start_new_session=True)
+                                            env=environment | self.variables, start_new_session=True, **identity)
         running.append(self)
         try:
             self.url = self._address()

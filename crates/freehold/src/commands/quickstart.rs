@@ -9,19 +9,21 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use freehold_gateway::credentials::DEVELOPMENT_KEY;
 use freehold_runtimes::catalog::Family;
+use freehold_sandbox::doctor::examine;
+use freehold_sandbox::protection::Protection;
 use freehold_wire::sigv4::Credentials;
 use http::Method;
 use serde_json::json;
 
 use super::deploy::preferred_runtime;
 use super::invoke::log_tail;
-use crate::cli::{Serve, Target};
+use crate::cli::{DoneWithout, FunctionTmp, Serve, Target};
 use crate::client::{Answer, Client};
 use crate::config::Settings;
 use crate::exit;
 use crate::output;
 use crate::package;
-use crate::server::Server;
+use crate::server::{Server, code_folder};
 
 const FUNCTION_NAME: &str = "hello-world";
 const FUNCTION_FILE: &str = "lambda_function.py";
@@ -49,15 +51,19 @@ pub(super) async fn run(as_json: bool) -> Result<u8> {
     if runtime != RUNTIME {
         say(&format!("This host has no {RUNTIME}: using {runtime}, the newest Python found."))?;
     }
-    let settings = Settings::load(Serve {
+    let mut words = Serve {
         listen: Some("127.0.0.1:0".parse()?),
         data: Some(folder.path().to_path_buf()),
         log: Some("warn".to_owned()),
         ..Serve::default()
-    })?;
+    };
+    do_without(&mut words, &say)?;
+    let settings = Settings::load(words)?;
     let server = Server::start(settings).await?;
     let report = demonstrate(&server, &runtime, &say).await;
     server.stop().await;
+    // Its folders are read-only, which stops an ordinary user.
+    freehold_lambda::package::remove(&code_folder(folder.path()));
     folder.close().context("cannot remove the temporary data folder")?;
     let report = report?;
     if as_json {
@@ -71,6 +77,35 @@ pub(super) async fn run(as_json: bool) -> Result<u8> {
         "  AWS_ENDPOINT_URL=http://127.0.0.1:4566 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test aws lambda list-functions",
     )?;
     Ok(exit::OK)
+}
+
+/// An ordinary user may not get every protection. The example's code is this program's own, so it runs without them, and says so;
+/// `serve`, which runs other people's, refuses.
+fn do_without(words: &mut Serve, say: &impl Fn(&str) -> Result<()>) -> Result<()> {
+    let findings = examine();
+    let lacking = findings.iter().filter_map(|finding| Some((finding, finding.protection?)));
+    let lacking: Vec<_> = lacking.collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    say(
+        "This user does not get every protection here; the example runs without them, `freehold serve` would refuse:",
+    )?;
+    for (finding, protection) in lacking {
+        say(&format!("  - no {} ({}): {}", finding.name, finding.detail, protection.instead()))?;
+        match protection {
+            Protection::TmpOnDisk => words.function_tmp = Some(FunctionTmp::Memory),
+            Protection::MemoryLimit => words.allow_without_memory_limit = Some(true),
+            Protection::CpuShare => without(words, DoneWithout::CpuShare),
+            Protection::Freezer => without(words, DoneWithout::Freezer),
+            Protection::SeparateUsers => without(words, DoneWithout::SeparateUsers),
+        }
+    }
+    say("Run it as root for all of them, or see `freehold doctor`.\n")
+}
+
+fn without(words: &mut Serve, what: DoneWithout) {
+    words.allow_without.get_or_insert_default().push(what);
 }
 
 async fn demonstrate(

@@ -3,9 +3,13 @@
 //! Pure but for looking at the files below `root` (a folder of a test, or `/`), so that hosts of every kind can be tested.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::{Hierarchy, Roles, Version};
+
+/// Judges folders of a hierarchy.
+pub(crate) type Writable<'a> = dyn Fn(Version, &Path) -> bool + 'a;
 
 /// What the search starts from.
 pub(crate) struct Sources<'a> {
@@ -17,6 +21,14 @@ pub(crate) struct Sources<'a> {
     pub(crate) root: &'a Path,
     /// Whether this cgroup v2 folder was handed over to us (systemd's `Delegate=`), or may only be used because we are root.
     pub(crate) delegated: &'a dyn Fn(&Path) -> bool,
+    /// Whether an ordinary user may make folders here. Nothing: this is root, who may everywhere.
+    pub(crate) writable: Option<&'a Writable<'a>>,
+}
+
+impl Sources<'_> {
+    fn may_use(&self, version: Version, folder: &Path) -> bool {
+        self.writable.is_none_or(|writable| writable(version, folder))
+    }
 }
 
 /// The hierarchies of this host that can be used for something, v1 first.
@@ -33,7 +45,10 @@ pub(crate) fn detect(sources: &Sources<'_>) -> Vec<Hierarchy> {
             cpu: mount.has("cpu") && missing.cpu,
             freeze: mount.has("freezer"),
         };
-        let Some(parent) = v1_parent(mount, sources) else { continue };
+        let Some(parent) = v1_parent(mount, sources).filter(|parent| sources.may_use(Version::V1, parent))
+        else {
+            continue;
+        };
         let hierarchy = Hierarchy { version: Version::V1, parent, roles };
         if roles.freeze {
             v1_freezer = Some(hierarchy);
@@ -45,7 +60,7 @@ pub(crate) fn detect(sources: &Sources<'_>) -> Vec<Hierarchy> {
         }
     }
     for mount in mounts.iter().filter(|mount| mount.kind == "cgroup2").take(1) {
-        let parent = v2_parent(mount, sources);
+        let Some(parent) = v2_parent(mount, sources) else { continue };
         let controllers = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
         let has = |name: &str| controllers.split_whitespace().any(|controller| controller == name);
         let roles = Roles {
@@ -112,9 +127,19 @@ fn v1_parent(mount: &Mounted<'_>, sources: &Sources<'_>) -> Option<PathBuf> {
 
 /// On v2, a group with processes cannot hand controllers to its children. A folder that was delegated to us is ours to
 /// rearrange; anywhere else (a login session, a container's root) the root of what we see is the only place that is nobody's.
-fn v2_parent(mount: &Mounted<'_>, sources: &Sources<'_>) -> PathBuf {
+///
+/// An ordinary user has only what was handed over. Where systemd named the folder, being able to write is not enough: it arranges
+/// the folders of a user's session itself, unless it has marked one as delegated.
+fn v2_parent(mount: &Mounted<'_>, sources: &Sources<'_>) -> Option<PathBuf> {
     let own = folder(mount, own_path(sources.own, str::is_empty).unwrap_or("/"), sources.root);
-    if own.is_dir() && (sources.delegated)(&own) { own } else { folder(mount, mount.inside, sources.root) }
+    let delegated = own.is_dir() && (sources.delegated)(&own);
+    if sources.writable.is_some() {
+        let is_systemds = [".scope", ".service", ".slice"]
+            .iter()
+            .any(|end| own.as_os_str().as_bytes().ends_with(end.as_bytes()));
+        return ((delegated || !is_systemds) && sources.may_use(Version::V2, &own)).then_some(own);
+    }
+    Some(if delegated { own } else { folder(mount, mount.inside, sources.root) })
 }
 
 #[cfg(test)]
@@ -132,7 +157,7 @@ mod tests {
     }
 
     fn search(root: &Path, mounts: &str, own: &str, delegated: bool) -> Vec<Hierarchy> {
-        detect(&Sources { mounts, own, root, delegated: &|_| delegated })
+        detect(&Sources { mounts, own, root, delegated: &|_| delegated, writable: None })
     }
 
     const V2_MOUNT: &str = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate";
@@ -177,6 +202,33 @@ mod tests {
         let found = search(root.path(), mounts, "5:freezer:/", false);
         assert_eq!(found.len(), 1);
         assert!(found[0].version == Version::V1 && found[0].roles.freeze);
+    }
+
+    #[test]
+    fn an_ordinary_user_has_only_what_was_handed_over() {
+        let unit = "sys/fs/cgroup/user.slice/run-1.scope";
+        let root = host(&[
+            ("sys/fs/cgroup", "memory pids"),
+            (unit, "memory pids"),
+            ("sys/fs/cgroup/mine", "memory"),
+        ]);
+        fs::create_dir_all(root.path().join("sys/fs/cgroup/freezer/mine")).unwrap();
+        let search = |mounts: &str, own: &str, delegated: bool, mine: &dyn Fn(Version, &Path) -> bool| {
+            let root = root.path();
+            detect(&Sources { mounts, own, root, delegated: &|_| delegated, writable: Some(mine) })
+        };
+        let scope = "0::/user.slice/run-1.scope";
+        assert_eq!(search(V2_MOUNT, scope, true, &|_, _| true)[0].parent, root.path().join(unit));
+        assert_eq!(search(V2_MOUNT, scope, false, &|_, _| true), [], "systemd arranges it itself");
+        assert_eq!(search(V2_MOUNT, scope, true, &|_, _| false), []);
+        assert_eq!(
+            search(V2_MOUNT, "0::/mine", false, &|_, _| true).len(),
+            1,
+            "somebody gave it away by hand"
+        );
+        let v1 = format!("4 0 0:4 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n{V2_MOUNT}");
+        let found = search(&v1, "5:freezer:/mine\n0::/", false, &|version, _| version == Version::V1);
+        assert!(found.len() == 1 && found[0].version == Version::V1 && found[0].roles.freeze, "{found:?}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::prepare::Tops;
@@ -30,7 +31,50 @@ struct Folder {
     version: Version,
     roles: Roles,
     folder: OwnedFd,
+    /// What limits are written to, opened by the maker: where cgroup namespaces are boundaries (`nsdelegate`, as systemd mounts v2),
+    /// whoever opens them in the environment's own namespace may not write.
+    controls: Vec<(&'static str, OwnedFd)>,
 }
+
+impl Folder {
+    fn open(version: Version, roles: Roles, folder: OwnedFd) -> io::Result<Folder> {
+        let mut controls = Vec::new();
+        for (_, names) in CONTROLS.iter().filter(|((of, role), _)| *of == version && role(&roles)) {
+            for name in *names {
+                match open_at(folder.as_fd(), name, true) {
+                    Ok(file) => controls.push((*name, file)),
+                    // Not in this kernel.
+                    Err(Errno::ENOENT) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(Folder { version, roles, folder, controls })
+    }
+
+    fn control(&self, name: &str) -> io::Result<&OwnedFd> {
+        let found = self.controls.iter().find(|(control, _)| *control == name);
+        found.map(|(_, file)| file).ok_or_else(|| Errno::ENOENT.into())
+    }
+
+    fn set(&self, name: &str, value: &str) -> io::Result<()> {
+        nix::unistd::write(self.control(name)?, value.as_bytes())?;
+        Ok(())
+    }
+}
+
+type Role = fn(&Roles) -> bool;
+
+/// The files that limits are written to.
+const CONTROLS: &[((Version, Role), &[&str])] = &[
+    (
+        (Version::V1, |roles| roles.memory),
+        &["memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max_usage_in_bytes"],
+    ),
+    ((Version::V2, |roles| roles.memory), &["memory.max", "memory.swap.max", "memory.oom.group"]),
+    ((Version::V1, |roles| roles.cpu), &["cpu.shares", "cpu.cfs_period_us", "cpu.cfs_quota_us"]),
+    ((Version::V2, |roles| roles.cpu), &["cpu.weight", "cpu.max"]),
+];
 
 /// The descriptors by which an environment is frozen and watched.
 pub(crate) struct Watched {
@@ -62,7 +106,7 @@ pub(crate) fn paths(tops: &Tops, name: &str) -> Vec<PathBuf> {
 }
 
 impl Group {
-    /// Makes the folders and moves the calling process into them.
+    /// Makes the folders and moves the calling process into them. To be called before it has a cgroup namespace of its own.
     pub(crate) fn create_and_enter(tops: &Tops, name: &str) -> io::Result<Group> {
         let mut folders = Vec::new();
         for (hierarchy, top) in &tops.folders {
@@ -74,42 +118,44 @@ impl Group {
                 write_at(folder.as_fd(), "pids.max", &(PROCESSES_MAX + 1).to_string())?;
             }
             write_at(folder.as_fd(), "cgroup.procs", "0")?;
-            folders.push(Folder { version: hierarchy.version, roles: hierarchy.roles, folder });
+            folders.push(Folder::open(hierarchy.version, hierarchy.roles, folder)?);
         }
         Ok(Group { folders })
     }
 
-    fn with(&self, role: fn(&Roles) -> bool) -> Option<(Version, BorrowedFd<'_>)> {
-        let folder = self.folders.iter().find(|folder| role(&folder.roles))?;
-        Some((folder.version, folder.folder.as_fd()))
+    fn with(&self, role: Role) -> Option<&Folder> {
+        self.folders.iter().find(|folder| role(&folder.roles))
+    }
+
+    fn folder(&self, role: Role) -> Option<(Version, BorrowedFd<'_>)> {
+        self.with(role).map(|folder| (folder.version, folder.folder.as_fd()))
     }
 
     /// Sets the memory limit.
     pub(crate) fn limit_memory(&self, memory_mib: u32) -> io::Result<()> {
         let bytes = (u64::from(memory_mib) << 20).to_string();
-        match self.with(|roles| roles.memory) {
-            Some((Version::V1, folder)) => {
-                write_at(folder, "memory.limit_in_bytes", &bytes)?;
+        let Some(folder) = self.with(|roles| roles.memory) else { return Ok(()) };
+        match folder.version {
+            Version::V1 => {
+                folder.set("memory.limit_in_bytes", &bytes)?;
                 // Memory and swap together; the file is missing where swap is not counted.
-                let _ = write_at(folder, "memory.memsw.limit_in_bytes", &bytes);
+                let _ = folder.set("memory.memsw.limit_in_bytes", &bytes);
                 // What the blank used so far is not the function's.
-                write_at(folder, "memory.max_usage_in_bytes", "0")?;
+                folder.set("memory.max_usage_in_bytes", "0")
             }
-            Some((Version::V2, folder)) => {
-                write_at(folder, "memory.max", &bytes)?;
-                let _ = write_at(folder, "memory.swap.max", "0");
-                write_at(folder, "memory.oom.group", "1")?;
+            Version::V2 => {
+                folder.set("memory.max", &bytes)?;
+                let _ = folder.set("memory.swap.max", "0");
+                folder.set("memory.oom.group", "1")
             }
-            None => {}
         }
-        Ok(())
     }
 
     /// The CPU share, to be set once the program runs: until then an environment is the platform's work, not the function's.
     pub(crate) fn cpu_share(&self, cpu_millis: u32) -> io::Result<CpuShare> {
         let quota = u64::from(cpu_millis.max(CPU_CEILING_MIN_MILLIS)) * CPU_PERIOD_US / 1000;
-        let Some((version, folder)) = self.with(|roles| roles.cpu) else { return Ok(CpuShare(vec![])) };
-        let values = match version {
+        let Some(folder) = self.with(|roles| roles.cpu) else { return Ok(CpuShare(vec![])) };
+        let values = match folder.version {
             Version::V1 => vec![
                 ("cpu.shares", shares(cpu_millis).to_string()),
                 ("cpu.cfs_period_us", CPU_PERIOD_US.to_string()),
@@ -120,13 +166,13 @@ impl Group {
                 ("cpu.max", format!("{quota} {CPU_PERIOD_US}")),
             ],
         };
-        let open = |(name, value)| Ok((open_at(folder, name, true)?, value));
-        values.into_iter().map(open).collect::<io::Result<_>>().map(CpuShare)
+        let keep = |(name, value)| Ok((folder.control(name)?.try_clone()?, value));
+        values.into_iter().map(keep).collect::<io::Result<_>>().map(CpuShare)
     }
 
-    /// Opens what the helper and the server watch.
+    /// Opens what the helper and the server watch, and freeze by; likewise before the cgroup namespace.
     pub(crate) fn watch(&self) -> io::Result<Watched> {
-        let (freeze_kind, freeze) = match self.with(|roles| roles.freeze) {
+        let (freeze_kind, freeze) = match self.folder(|roles| roles.freeze) {
             Some((Version::V2, folder)) => (
                 FreezeKind::V2,
                 vec![open_at(folder, "cgroup.freeze", true)?, open_at(folder, "cgroup.events", false)?],
@@ -135,7 +181,7 @@ impl Group {
             None => (FreezeKind::None, vec![]),
         };
         let mut memory_event = None;
-        let memory = match self.with(|roles| roles.memory) {
+        let memory = match self.folder(|roles| roles.memory) {
             Some((Version::V2, folder)) => {
                 // Before Linux 5.19 there is no peak; what is used now is the nearest.
                 let peak = open_at(folder, "memory.peak", false)
@@ -218,7 +264,7 @@ mod tests {
         fs::write(root.path().join("memory.events"), "low 0\noom 1\noom_kill 3\noom_group_kill 1\n").unwrap();
         let roles = Roles { memory: true, pids: true, cpu: true, freeze: true };
         let folder = OwnedFd::from(fs::File::open(root.path()).unwrap());
-        let group = Group { folders: vec![Folder { version: Version::V2, roles, folder }] };
+        let group = Group { folders: vec![Folder::open(Version::V2, roles, folder).unwrap()] };
         group.limit_memory(128).unwrap();
         group.cpu_share(72).unwrap().set().unwrap();
         let read = |name: &str| fs::read_to_string(root.path().join(name)).unwrap();

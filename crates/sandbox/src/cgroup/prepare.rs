@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid, access};
 
 use super::{Hierarchy, Roles, Version};
 
@@ -34,6 +34,15 @@ pub(crate) fn lacking(hierarchies: &[Hierarchy]) -> Roles {
         cpu: !any(|roles| roles.cpu),
         freeze: !any(|roles| roles.freeze),
     }
+}
+
+/// Whether an ordinary user may make groups below this one, and move himself into them.
+pub(crate) fn is_writable(version: Version, folder: &Path) -> bool {
+    let names: &[&str] = match version {
+        Version::V1 => &[""],
+        Version::V2 => &["", "cgroup.procs", "cgroup.subtree_control"],
+    };
+    names.iter().all(|name| access(&folder.join(name), AccessFlags::W_OK).is_ok())
 }
 
 /// The folder's path in a hierarchy.

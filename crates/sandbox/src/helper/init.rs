@@ -19,30 +19,29 @@ use std::path::Path;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::{set_dumpable, set_no_new_privs, set_pdeathsig};
-use nix::sys::resource::Resource;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, socket,
     sockopt,
 };
-use nix::sys::wait::waitpid;
 use nix::unistd::{Gid, Pid, Uid, pipe2, pivot_root, setgroups, setresgid, setresuid};
 
-use super::Context;
 use super::maker::{Blank, During, Failure, report_failure};
 use super::stage::{INSIDE_GROUP, INSIDE_USER, PLAIN};
+use super::{Context, user_namespace};
 use crate::cgroup::HandleKinds;
 use crate::cgroup::group::Group;
 use crate::message::{Command, EXECUTE, Order, Report};
-use crate::options::DESCRIPTORS_MAX;
+use crate::options::{DESCRIPTORS_MAX, PROCESSES_MAX};
 use crate::packet::{Received, receive, send};
 use crate::spec::Exit;
 use crate::system::{
-    Forked, attach_tree, become_user_with_capabilities, close_all_from, drop_bounding_set, drop_capabilities,
-    exit_now, fork, limit, reap, restrict_mount, write_at,
+    Forked, attach_tree, close_all_from, drop_bounding_set, drop_capabilities, exit_now, fork, limit, reap,
+    restrict_mount,
 };
 
 /// Connections that wait for the server to accept them, per listener.
@@ -50,22 +49,11 @@ const BACKLOG: i32 = 128;
 /// When the host runs out of memory, functions go before services (-1000 to 1000).
 const OUT_OF_MEMORY_SCORE: &str = "500";
 
-/// What one environment may use of what the kernel counts per user namespace. (AWS names no limits for inotify; the kernel's
-/// default for a whole user is 128 instances.)
-const NAMESPACE_LIMITS: &[(&str, &str)] = &[
-    ("max_inotify_instances", "64"),
-    ("max_inotify_watches", "8192"),
-    ("max_fanotify_groups", "0"),
-    ("max_fanotify_marks", "0"),
-    ("max_cgroup_namespaces", "0"),
-    ("max_ipc_namespaces", "0"),
-    ("max_mnt_namespaces", "0"),
-    ("max_net_namespaces", "0"),
-    ("max_pid_namespaces", "0"),
-    ("max_time_namespaces", "0"),
-    ("max_user_namespaces", "0"),
-    ("max_uts_namespaces", "0"),
-];
+/// Signals that wait in one environment, where all share what an ordinary user has (some ten thousands).
+const SIGNALS_SHARED_MAX: u64 = 4096;
+/// What one process may have beyond the function's memory where only processes can be limited, in MiB: stacks of threads count in
+/// full, of which Node.js has eight megabytes each in a dozen.
+const DATA_EXCESS_MIB: u32 = 512;
 
 /// The life of an init.
 pub(crate) fn run(context: &Context, blank: Blank) -> ! {
@@ -86,10 +74,13 @@ fn announce(
     user: u32,
 ) -> Result<fs::File, Failure> {
     set_pdeathsig(Signal::SIGKILL).during("detach")?;
-    let _ = set_dumpable(false);
+    if context.users.is_root() {
+        let _ = set_dumpable(false);
+    }
     fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE).during("set the memory priority of")?;
     let settings = enter_root(context).during("enter the root of")?;
-    let namespace = user_namespace(user, &settings).during("make the user namespace of")?;
+    let namespace = user_namespace::of_environment(context.users, user, settings.as_fd())
+        .during("make the user namespace of")?;
     context.filters.install_allowed().during("filter the system calls of")?;
     let borrowed: Vec<_> = handles.iter().map(AsFd::as_fd).collect();
     send(control, &Report::Blank(kinds), &borrowed, MsgFlags::empty()).during("report")?;
@@ -117,6 +108,7 @@ fn live(
 
     drop(group);
     give_up(&namespace, context)?;
+    substitute(context, &order)?;
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None).during("block signals of")?;
@@ -147,62 +139,6 @@ fn enter_root(context: &Context) -> io::Result<fs::File> {
     umount2(".", MntFlags::MNT_DETACH)?;
     std::env::set_current_dir("/")?;
     Ok(settings)
-}
-
-/// Makes a user namespace in which the environment's user is the only one. A short-lived child holds it open meanwhile.
-///
-/// What is counted per user, such as inotify instances, is counted for the owner of a namespace as well: so the namespace is not
-/// made by the host's root, who would soon have none left for himself, but by the environment's own user.
-fn user_namespace(user: u32, settings: &fs::File) -> io::Result<fs::File> {
-    let (ready, tell) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-    match fork()? {
-        Forked::Child => {
-            let made = become_user_with_capabilities(user)
-                .and_then(|()| unshare(CloneFlags::CLONE_NEWUSER))
-                .and_then(|()| limit_namespace(settings));
-            let error = made.err().map_or(0, |error| error as u8);
-            let _ = nix::unistd::write(tell.as_fd(), &[error]);
-            loop {
-                nix::unistd::pause();
-            }
-        }
-        Forked::Parent(child) => {
-            drop(tell);
-            let namespace = map_user(&fs::File::from(ready), child, user);
-            kill(child, Signal::SIGKILL)?;
-            waitpid(child, None)?;
-            namespace
-        }
-    }
-}
-
-/// Sets the namespace's own limits: of this process, which has just made it and has every capability in it.
-fn limit_namespace(settings: &fs::File) -> nix::Result<()> {
-    for (name, most) in NAMESPACE_LIMITS {
-        match write_at(settings.as_fd(), &format!("user/{name}"), most) {
-            // Not in this kernel.
-            Err(nix::errno::Errno::ENOENT) => {}
-            other => other?,
-        }
-    }
-    Ok(())
-}
-
-fn map_user(mut ready: &fs::File, child: Pid, user: u32) -> io::Result<fs::File> {
-    let mut status = [1_u8];
-    ready.read_exact(&mut status)?;
-    if status != [0] {
-        let error = nix::errno::Errno::from_raw(i32::from(status[0]));
-        return Err(io::Error::other(format!(
-            "the kernel refuses new user namespaces (see user.max_user_namespaces): {}",
-            error.desc()
-        )));
-    }
-    let folder = format!("/proc/{child}");
-    fs::write(format!("{folder}/setgroups"), "deny")?;
-    fs::write(format!("{folder}/uid_map"), format!("{INSIDE_USER} {user} 1"))?;
-    fs::write(format!("{folder}/gid_map"), format!("{INSIDE_GROUP} {user} 1"))?;
-    fs::File::open(format!("{folder}/ns/user"))
 }
 
 /// Mounts and files of the order, then the root becomes read-only.
@@ -262,9 +198,11 @@ fn listener(address: &SocketAddrV4) -> nix::Result<OwnedFd> {
 /// Becomes the environment's user, for good.
 fn give_up(namespace: &fs::File, context: &Context) -> Result<(), Failure> {
     const STEP: &str = "give up the privileges of";
-    limit(Resource::RLIMIT_NOFILE, DESCRIPTORS_MAX).during(STEP)?;
+    limit(Resource::RLIMIT_NOFILE, most(context, Resource::RLIMIT_NOFILE, DESCRIPTORS_MAX)).during(STEP)?;
     limit(Resource::RLIMIT_CORE, 0).during(STEP)?;
-    setgroups(&[]).during(STEP)?;
+    if context.users.may_leave_groups() {
+        setgroups(&[]).during(STEP)?;
+    }
     setns(namespace, CloneFlags::CLONE_NEWUSER).during(STEP)?;
     drop_bounding_set().during(STEP)?;
     let (user, group) = (Uid::from_raw(INSIDE_USER), Gid::from_raw(INSIDE_GROUP));
@@ -276,6 +214,33 @@ fn give_up(namespace: &fs::File, context: &Context) -> Result<(), Failure> {
     // Taken off by the change of user.
     set_pdeathsig(Signal::SIGKILL).during(STEP)?;
     context.filters.install_denied().during("filter the system calls of")
+}
+
+/// What of a limit can be had: an ordinary user has a limit of his own, which he cannot raise.
+fn most(context: &Context, resource: Resource, wanted: u64) -> u64 {
+    match getrlimit(resource) {
+        Ok((_, hard)) if !context.users.is_root() => wanted.min(hard),
+        _ => wanted,
+    }
+}
+
+/// Limits by process what no cgroup limits, and what all environments of an ordinary user share. Once the user namespace is
+/// entered, within which processes are counted.
+fn substitute(context: &Context, order: &Order) -> Result<(), Failure> {
+    const STEP: &str = "limit the processes of";
+    if context.users.is_root() {
+        return Ok(());
+    }
+    let limit_to = |resource, wanted| limit(resource, most(context, resource, wanted)).during(STEP);
+    limit_to(Resource::RLIMIT_SIGPENDING, SIGNALS_SHARED_MAX)?;
+    if context.substitutes.processes {
+        // One more for the init.
+        limit_to(Resource::RLIMIT_NPROC, u64::from(PROCESSES_MAX) + 1)?;
+    }
+    if context.substitutes.memory {
+        limit_to(Resource::RLIMIT_DATA, u64::from(order.memory_mib + DATA_EXCESS_MIB) << 20)?;
+    }
+    Ok(())
 }
 
 /// Forks the program, and waits until it runs or could not.

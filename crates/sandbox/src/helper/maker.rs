@@ -35,7 +35,7 @@ use crate::system::{Forked, close_all_from, exit_now, fork_init_for_parent, inte
 pub(crate) struct Plan {
     /// The name of its cgroups.
     pub(crate) name: String,
-    /// Its user, on the host.
+    /// Its user, as the helper counts.
     pub(crate) user: u32,
     /// The size of its `/tmp`.
     pub(crate) tmp_mib: u32,
@@ -99,6 +99,7 @@ fn make(context: &Context, plan: &Plan, control: &OwnedFd) -> Result<std::conver
     // Still in the host's network namespace, on which it acts from then on.
     let host = RouteSocket::open().during("ask for the interfaces of")?;
     let group = Group::create_and_enter(&context.tops, &plan.name).during("make the cgroups of")?;
+    let watched = group.watch().during("watch the cgroups of")?;
     unshare(
         CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWNET
@@ -116,7 +117,6 @@ fn make(context: &Context, plan: &Plan, control: &OwnedFd) -> Result<std::conver
     mount_root(context, plan).during("mount the root of")?;
     let tmp = fs::File::open(context.stage.mount_point().join("tmp")).during("open /tmp of")?;
 
-    let watched = group.watch().during("watch the cgroups of")?;
     let kinds = HandleKinds {
         freeze: watched.freeze_kind,
         has_memory: !watched.memory.is_empty(),

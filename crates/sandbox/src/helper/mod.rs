@@ -5,34 +5,39 @@
 //! - [`stage`]: the read-only parts that all environments share, assembled once
 //! - [`maker`]: a forked child that makes one blank environment, so that nothing slow happens in the helper itself
 //! - [`init`]: pid 1 of an environment: becomes what it is told, starts the program, reaps
+//! - [`user_namespace`]: how user namespaces are made; [`ordinary`]: what differs where the helper is not root
 //! - [`table`]: the environments and what happens to them, each an [`entry`]; [`events`]: the loop that waits
 //!
-//! It has one thread, root's rights, an empty environment and no descriptor but its socket. It ignores the terminal's signals
+//! It has one thread, root's rights (or an ordinary user's, within a namespace of his own), an empty environment and no descriptor but its socket. It ignores the terminal's signals
 //! and ends when the server's end of the socket is closed, however that came about, taking everything with it.
 
 mod entry;
 mod events;
 mod init;
 mod maker;
+pub(crate) mod ordinary;
 mod registry;
 mod stage;
 mod state;
 mod table;
+mod user_namespace;
 
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::MsgFlags;
 
-use crate::cgroup::Roles;
+use self::ordinary::{Substitutes, Users};
 use crate::cgroup::detect::{Sources, detect};
-use crate::cgroup::prepare::{Tops, lacking, prepare};
+use crate::cgroup::prepare::{Tops, is_writable, lacking, prepare};
+use crate::cgroup::{Hierarchy, Roles};
 use crate::disk::Template;
 use crate::message::{Answer, Request};
 use crate::network::Internet;
-use crate::options::{ENVIRONMENTS_MAX, Options, TMP_DEFAULT_MIB, TmpBacking};
+use crate::options::{Options, TMP_DEFAULT_MIB, TmpBacking};
 use crate::packet::{Received, receive, send};
 use crate::seccomp::Filters;
 use crate::spec::Network;
@@ -44,8 +49,10 @@ pub const HELPER_ARGUMENT: &str = "sandbox-helper";
 /// Everything that making an environment needs, set up once.
 pub(crate) struct Context {
     options: Options,
-    /// Distinguishes this state folder's cgroups and user ids from another's.
-    mark: u64,
+    /// Whom environments are on the host.
+    users: Users,
+    /// What limits them where cgroups do not.
+    substitutes: Substitutes,
     tops: Tops,
     stage: stage::Stage,
     /// Missing where `/tmp` is memory.
@@ -53,16 +60,6 @@ pub(crate) struct Context {
     filters: Filters,
     /// Missing where all are isolated.
     internet: Option<Internet>,
-}
-
-impl Context {
-    /// The host's user id of the environment in this slot.
-    fn user(&self, slot: usize) -> u32 {
-        const FIRST: u32 = 0x7000_0000;
-        const SLOT_BITS: u32 = 12;
-        const { assert!(ENVIRONMENTS_MAX < 1 << SLOT_BITS) }
-        FIRST + ((self.mark as u32 & 0xffff) << SLOT_BITS) + slot as u32
-    }
 }
 
 /// Runs the helper. The program's `main` calls it before anything else when its first argument is [`HELPER_ARGUMENT`].
@@ -94,7 +91,9 @@ fn run() -> io::Result<()> {
     nix::unistd::dup2_stdin(&null)?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     std::env::set_current_dir("/")?;
-    let _ = nix::sys::prctl::set_dumpable(false);
+    if nix::unistd::geteuid().is_root() {
+        let _ = nix::sys::prctl::set_dumpable(false);
+    }
     let _ = nix::sys::prctl::set_name(c"freehold-sandbx");
 
     let options = match receive::<Request>(socket.as_fd(), MsgFlags::empty())? {
@@ -117,18 +116,33 @@ fn run() -> io::Result<()> {
     }
 }
 
+/// What the helper may do, found out when it starts.
+struct Right {
+    users: Option<(Users, Substitutes)>,
+    hierarchies: Vec<Hierarchy>,
+    registry: PathBuf,
+}
+
+impl Right {
+    /// Root's, or those of an ordinary user in his own namespace, which this process is in afterwards.
+    fn take(options: &Options) -> Result<Right, String> {
+        let user = nix::unistd::geteuid();
+        // Before the namespace, in which an ordinary user is called root too.
+        let hierarchies = hierarchies()?;
+        if user.is_root() {
+            return Ok(Right { users: None, hierarchies, registry: registry::FOLDER.into() });
+        }
+        let registry = ordinary::registry_folder(user, &options.state_dir);
+        Ok(Right { users: Some(ordinary::enter(options, &hierarchies)?), hierarchies, registry })
+    }
+}
+
 /// Checks and prepares everything that environments share.
 fn set_up(options: Options) -> Result<(Context, state::State), String> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err(
-            "making environments needs root: run `freehold serve` as root (the functions themselves run as \
-                    unprivileged users that exist nowhere else)"
-                .to_owned(),
-        );
-    }
+    let right = Right::take(&options)?;
     raise_descriptor_limit();
-    let mut state = state::State::open(&options.state_dir)?;
-    match prepare_shared(options, &mut state) {
+    let mut state = state::State::open(&options.state_dir, &right.registry)?;
+    match prepare_shared(options, right, &mut state) {
         Ok(context) => Ok((context, state)),
         Err(reason) => {
             state.finish();
@@ -137,8 +151,16 @@ fn set_up(options: Options) -> Result<(Context, state::State), String> {
     }
 }
 
-fn prepare_shared(options: Options, state: &mut state::State) -> Result<Context, String> {
-    let tops = control_groups(&options, state)?;
+fn prepare_shared(options: Options, right: Right, state: &mut state::State) -> Result<Context, String> {
+    let Right { users, hierarchies, .. } = right;
+    if users.is_none() {
+        refuse_without_groups(&options, &hierarchies)?;
+    }
+    let (users, substitutes) =
+        users.unwrap_or((Users::Unused { mark: state.mark() }, Substitutes::default()));
+    state.take_over(&hierarchies)?;
+    let tops = prepare(&hierarchies, &state.mark_text())
+        .map_err(|error| format!("cannot prepare cgroups: {error}"))?;
     let internet = match options.network {
         Network::Isolated => None,
         Network::Internet => Some(state.connect(&options)?),
@@ -158,13 +180,13 @@ fn prepare_shared(options: Options, state: &mut state::State) -> Result<Context,
             })?)
         }
     };
-    Ok(Context { mark: state.mark(), options, tops, stage, template, filters: Filters::compile()?, internet })
+    let filters = Filters::compile()?;
+    Ok(Context { users, substitutes, options, tops, stage, template, filters, internet })
 }
 
-/// Finds and prepares the cgroups, or says what is missing.
-fn control_groups(options: &Options, state: &mut state::State) -> Result<Tops, String> {
-    let hierarchies = hierarchies()?;
-    let Roles { memory, pids, cpu, freeze } = lacking(&hierarchies);
+/// As root all groups are needed; only the memory's can be waived.
+fn refuse_without_groups(options: &Options, hierarchies: &[Hierarchy]) -> Result<(), String> {
+    let Roles { memory, pids, cpu, freeze } = lacking(hierarchies);
     if memory && !options.allow_without_memory_limit {
         return Err("no cgroup hierarchy can limit memory: enable the memory controller (`cgroup_enable=memory` on the \
                     kernel's command line, or `Delegate=yes` for the service), or allow functions without a memory limit"
@@ -181,17 +203,20 @@ fn control_groups(options: &Options, state: &mut state::State) -> Result<Tops, S
             names.join(", ")
         ));
     }
-    let mark = state.mark_text();
-    state.take_over(&hierarchies)?;
-    prepare(&hierarchies, &mark).map_err(|error| format!("cannot prepare cgroups: {error}"))
+    Ok(())
 }
 
-/// The hierarchies of this host, for the helper and the doctor.
-pub(crate) fn hierarchies() -> Result<Vec<crate::cgroup::Hierarchy>, String> {
+/// The hierarchies of this host that this user may use, for the helper and the doctor.
+pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>, String> {
     let read = |path: &str| std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
     let (mounts, own) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
-    let root = std::path::Path::new("/");
-    Ok(detect(&Sources { mounts: &mounts, own: &own, root, delegated: &crate::system::is_delegated }))
+    Ok(detect(&Sources {
+        mounts: &mounts,
+        own: &own,
+        root: std::path::Path::new("/"),
+        delegated: &crate::system::is_delegated,
+        writable: if nix::unistd::geteuid().is_root() { None } else { Some(&is_writable) },
+    }))
 }
 
 /// Each environment takes about seven of the helper's descriptors.

@@ -24,8 +24,8 @@ use crate::cgroup::prepare::remove_tree;
 use crate::network::range::Range;
 use crate::network::{link, namespace, prefix, rules, uplink};
 
-/// The folder.
-const FOLDER: &str = "/run/freehold";
+/// The folder, of those that root makes; an ordinary user has one of his own.
+pub(crate) const FOLDER: &str = "/run/freehold";
 /// How long another sandbox that is just starting or ending is waited for.
 const TURN_TIME: Duration = Duration::from_secs(15);
 
@@ -64,11 +64,7 @@ pub(crate) struct Turn {
 
 impl Registry {
     /// Takes the place with this mark, which is free: its state folder is locked.
-    pub(crate) fn open(mark: u64) -> io::Result<Registry> {
-        Registry::open_in(Path::new(FOLDER), mark)
-    }
-
-    fn open_in(folder: &Path, mark: u64) -> io::Result<Registry> {
+    pub(crate) fn open(folder: &Path, mark: u64) -> io::Result<Registry> {
         match fs::DirBuilder::new().mode(0o700).create(folder) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => other?,
@@ -235,12 +231,12 @@ mod tests {
         for path in [group(1), group(2), foreign.clone()] {
             fs::create_dir(path).unwrap();
         }
-        let mut dead = Registry::open_in(&place, 1).unwrap();
+        let mut dead = Registry::open(&place, 1).unwrap();
         dead.write(|record| record.groups = vec![group(1), foreign.clone()]).unwrap();
         dead.close(false);
-        let mut living = Registry::open_in(&place, 2).unwrap();
+        let mut living = Registry::open(&place, 2).unwrap();
         living.write(|record| record.groups = vec![group(2)]).unwrap();
-        let mut next = Registry::open_in(&place, 3).unwrap();
+        let mut next = Registry::open(&place, 3).unwrap();
         let turn = next.turn().unwrap();
         next.sweep(&turn).unwrap();
         assert!(!group(1).exists() && !place.join(file_name(1)).exists());
@@ -252,6 +248,6 @@ mod tests {
     fn a_place_that_others_could_write_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-        assert!(Registry::open_in(folder.path(), 1).is_err());
+        assert!(Registry::open(folder.path(), 1).is_err());
     }
 }

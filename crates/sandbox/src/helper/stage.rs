@@ -156,7 +156,7 @@ impl Stage {
             let mode = Mode::from_bits_truncate(0o666);
             match mknod(&path, SFlag::S_IFCHR, mode, makedev(*major, *minor)) {
                 Ok(()) => fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666))?,
-                // In a container without that right: the host's own.
+                // In a container without that right, or a user's own namespace: the host's own.
                 Err(_) => show(&Path::new("/dev").join(name), &path)?,
             }
         }

@@ -35,7 +35,7 @@ pub(crate) struct State {
 
 impl State {
     /// Makes the folder if need be and locks it.
-    pub(crate) fn open(folder: &Path) -> Result<State, String> {
+    pub(crate) fn open(folder: &Path, registry: &Path) -> Result<State, String> {
         let named = |error: &io::Error| format!("{}: {error}", folder.display());
         fs::create_dir_all(folder).map_err(|error| named(&error))?;
         fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))
@@ -45,8 +45,8 @@ impl State {
         let path = fs::canonicalize(folder).map_err(|error| named(&error))?;
         let identity = format!("{}:{}:{}", path.display(), status.dev(), status.ino());
         let mark = fnv(identity.as_bytes());
-        let registry =
-            Registry::open(mark).map_err(|error| format!("the record in /run/freehold: {error}"))?;
+        let registry = Registry::open(registry, mark)
+            .map_err(|error| format!("the record in {}: {error}", registry.display()))?;
         Ok(State { record: folder.join("cgroups"), mark, registry, folders: Vec::new(), _lock: lock })
     }
 

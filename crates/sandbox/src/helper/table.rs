@@ -225,7 +225,7 @@ impl Table {
         };
         let plan = Plan {
             name: name.clone(),
-            user: self.context.user(slot),
+            user: self.context.users.of(slot),
             tmp_mib: kind.tmp_mib,
             link,
             helper: getpid(),

@@ -37,15 +37,7 @@ pub(crate) fn run(tests: &[Case], arguments: &[String]) -> i32 {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));
         return 0;
     }
-    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let chosen: Vec<_> = tests
-        .iter()
-        .filter(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())))
-        .collect();
-    if !nix::unistd::geteuid().is_root() {
-        chosen.iter().for_each(|(name, _)| println!("SKIPPED {name}: needs root"));
-        return 0;
-    }
+    let chosen = chosen(tests, arguments);
     note_panics();
     println!("running {} tests", chosen.len());
     let mut failed = Vec::new();
@@ -66,6 +58,18 @@ pub(crate) fn run(tests: &[Case], arguments: &[String]) -> i32 {
     }
     tell(chosen.len(), &failed);
     i32::from(!failed.is_empty())
+}
+
+/// Names the tests that need root.
+pub(crate) fn skip(tests: &[Case], arguments: &[String]) {
+    chosen(tests, arguments).iter().for_each(|(name, _)| println!("SKIPPED {name}: needs root"));
+}
+
+fn chosen<'a>(tests: &'a [Case], arguments: &[String]) -> Vec<&'a Case> {
+    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let is_chosen =
+        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    tests.iter().filter(|(name, _)| is_chosen(name)).collect()
 }
 
 /// Notes what panics say, of whatever thread, beside having it printed.
@@ -97,7 +101,18 @@ pub(crate) fn long() -> String {
 
 /// A temporary folder on a disk: `/tmp` may be a tmpfs, on which the files behind loop devices have no name to be found by.
 pub(crate) fn folder() -> tempfile::TempDir {
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+    match nix::unistd::geteuid().is_root() {
+        true => tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
+        // Who needs no loop devices.
+        false => tempfile::tempdir().unwrap(),
+    }
+}
+
+/// The defaults, but for what an ordinary user has to do without.
+pub(crate) fn options(state: impl Into<PathBuf>) -> Options {
+    let mut options = Options::new(state);
+    crate::ordinary::do_without(&mut options);
+    options
 }
 
 /// A sandbox with a state folder of its own.
@@ -113,7 +128,7 @@ impl Host {
 
     pub(crate) fn with(change: impl FnOnce(&mut Options)) -> Host {
         let folder = folder();
-        let mut options = Options::new(folder.path().join("sandbox"));
+        let mut options = options(folder.path().join("sandbox"));
         change(&mut options);
         Host { sandbox: NamespaceSandbox::start(options).unwrap(), folder }
     }

@@ -6,15 +6,17 @@
 //! - [`internet`]: what functions with access to the internet reach, in a network made for that
 //! - [`restart`]: the helper dies, and is replaced
 //! - [`orphans`]: nothing survives the server, however it ends
+//! - [`ordinary`]: the same without root, as users of three kinds
 //!
 //! Has a main of its own, because the sandbox re-executes the program that uses it as its helper, and because the orphan tests
-//! need a server process to kill. Without root every test is skipped, counted and named.
+//! need a server process to kill. Without root only what needs none is run; the rest is skipped, counted and named.
 
 #![allow(clippy::unwrap_used)] // a test of its own harness: the lint only knows the built-in one
 
 mod harness;
 mod internet;
 mod limits;
+mod ordinary;
 mod orphans;
 mod restart;
 mod running;
@@ -25,10 +27,20 @@ fn main() {
     match arguments.get(1).map(String::as_str) {
         Some(freehold_sandbox::HELPER_ARGUMENT) => freehold_sandbox::helper_main(arguments),
         Some(orphans::SERVER_ARGUMENT) => orphans::server(&arguments[2..]),
+        Some(ordinary::ARGUMENT) => std::process::exit(ordinary::run(&arguments[2..])),
         _ => {}
     }
-    let tests =
-        [running::TESTS, limits::TESTS, walls::TESTS, internet::TESTS, restart::TESTS, orphans::TESTS]
-            .concat();
-    std::process::exit(harness::run(&tests, &arguments[1..]));
+    let roots =
+        [running::TESTS, limits::TESTS, walls::TESTS, internet::TESTS, restart::TESTS, orphans::TESTS];
+    let tests = [roots.concat(), ordinary::TESTS.to_vec()].concat();
+    std::process::exit(
+        if nix::unistd::geteuid().is_root() || arguments.iter().any(|word| word == "--list") {
+            harness::run(&tests, &arguments[1..])
+        } else {
+            harness::skip(&tests, &arguments[1..]);
+            ordinary::run(
+                &["plain".to_owned()].into_iter().chain(arguments[1..].to_vec()).collect::<Vec<_>>(),
+            )
+        },
+    );
 }

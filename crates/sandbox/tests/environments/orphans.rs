@@ -15,7 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{Host, long, shell, until};
+use crate::harness::{Host, long, options, shell, until};
 
 /// The argument with which this program becomes a server to be killed: a state folder, a text for command lines and the network follow.
 pub(crate) const SERVER_ARGUMENT: &str = "sandbox-test-server";
@@ -32,11 +32,12 @@ crate::cases![
 
 /// A server with three environments, one of them frozen, that waits to be killed.
 pub(crate) fn server(arguments: &[String]) -> ! {
-    let [folder, text, network] = arguments else { std::process::exit(2) };
+    let [folder, text, network, kind] = arguments else { std::process::exit(2) };
+    crate::ordinary::become_kind(kind);
     let network = if network == "internet" { Network::Internet } else { Network::Isolated };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let mut options = Options { network, ..Options::new(folder) };
+        let mut options = Options { network, ..options(folder) };
         options.internet.resolvers = vec![[192, 0, 2, 53].into()];
         let sandbox = NamespaceSandbox::start(options).unwrap();
         let mut kept = Vec::new();
@@ -62,7 +63,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn start() -> Server {
+    pub(crate) fn start() -> Server {
         Server::with_network("isolated")
     }
 
@@ -71,7 +72,7 @@ impl Server {
         let folder = crate::harness::folder();
         let state = folder.path().join("sandbox");
         let mut process = Command::new("/proc/self/exe")
-            .args([SERVER_ARGUMENT, state.to_str().unwrap(), &text, network])
+            .args([SERVER_ARGUMENT, state.to_str().unwrap(), &text, network, crate::ordinary::kind()])
             .env("SERVER_SECRET", "secret")
             .stdout(Stdio::piped())
             .spawn()
@@ -96,9 +97,12 @@ impl Server {
 
     /// Kills the helper and the server, which must not have the time to start another. Nor does any other server of this host
     /// remove what they leave, for as long as what this gives is held.
-    pub(crate) fn kill_both(&mut self) -> Flock<File> {
-        let lock = File::options().write(true).open("/run/freehold/lock").unwrap();
-        let undisturbed = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error).unwrap();
+    pub(crate) fn kill_both(&mut self) -> Option<Flock<File>> {
+        // An ordinary user has no other server.
+        let undisturbed = (crate::ordinary::kind() == "root").then(|| {
+            let lock = File::options().write(true).open("/run/freehold/lock").unwrap();
+            Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error).unwrap()
+        });
         let helper = self.helper();
         kill(Pid::from_raw(self.process.id() as i32), Signal::SIGSTOP).unwrap();
         kill(helper, Signal::SIGKILL).unwrap();
@@ -111,8 +115,16 @@ impl Server {
         self.process.wait().unwrap();
     }
 
-    fn inside(&self) -> Inside {
+    pub(crate) fn inside(&self) -> Inside {
         Inside::of(self.process.id())
+    }
+}
+
+/// One that a failed test leaves running would fail others.
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -135,12 +147,12 @@ pub(crate) fn sleeping(text: &str) -> usize {
 }
 
 /// The namespaces that the processes below a server are in, and the server is not.
-struct Inside {
+pub(crate) struct Inside {
     namespaces: BTreeSet<PathBuf>,
 }
 
 impl Inside {
-    fn of(server: u32) -> Inside {
+    pub(crate) fn of(server: u32) -> Inside {
         let mut children = BTreeMap::<u32, Vec<u32>>::new();
         for process in every_process() {
             if let Some(fields) = stat(process) {
@@ -207,7 +219,7 @@ fn loops(folder: &Path) -> usize {
     files.filter(|file| file.starts_with(folder.to_str().unwrap())).count()
 }
 
-async fn nothing_is_left(text: &str, state: &Path, cgroups: &[PathBuf], inside: &Inside) {
+pub(crate) async fn nothing_is_left(text: &str, state: &Path, cgroups: &[PathBuf], inside: &Inside) {
     until("the processes are gone", || processes(text).is_empty()).await;
     until("the cgroups are gone", || !cgroups.iter().any(|folder| folder.exists())).await;
     until("the loop devices are gone", || loops(state) == 0).await;
@@ -217,7 +229,8 @@ async fn nothing_is_left(text: &str, state: &Path, cgroups: &[PathBuf], inside: 
     assert!(!mounts.contains(state.to_str().unwrap()), "{mounts}");
     let left: BTreeSet<_> =
         std::fs::read_dir(state).unwrap().flatten().map(|entry| entry.file_name()).collect();
-    let allowed: BTreeSet<_> = ["lock".into(), "stage".into()].into();
+    // An ordinary user without a folder in /run has the record here.
+    let allowed: BTreeSet<_> = ["lock".into(), "stage".into(), "registry".into()].into();
     assert!(left.is_subset(&allowed), "{left:?}");
     assert_eq!(std::fs::read_dir(state.join("stage")).unwrap().count(), 0);
 }
@@ -299,8 +312,8 @@ async fn what_a_dead_server_left_goes_even_without_its_folder() {
 
 async fn one_folder_has_one_server() {
     let host = Host::start();
-    let options = Options::new(host.folder.path().join("sandbox"));
-    let second = tokio::task::spawn_blocking(|| NamespaceSandbox::start(options).map(drop)).await.unwrap();
+    let second = options(host.folder.path().join("sandbox"));
+    let second = tokio::task::spawn_blocking(|| NamespaceSandbox::start(second).map(drop)).await.unwrap();
     assert!(second.unwrap_err().to_string().contains("another server uses this folder"));
     assert_eq!(host.shell("echo fine").await.1, "fine\n");
     host.end().await;

@@ -40,7 +40,7 @@ async fn who_a_function_is() {
 }
 
 /// The host's user ids of the processes that have this text in their command line.
-fn users_of(text: &str) -> Vec<u32> {
+pub(crate) fn users_of(text: &str) -> Vec<u32> {
     use std::os::unix::fs::MetadataExt;
     let mut users = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
