@@ -23,6 +23,9 @@ const NODE: [(&str, &str); 5] = [
     ("./bootstrap.cjs", include_str!("../bootstraps/node/bootstrap.cjs")),
 ];
 
+/// Ruby's.
+const RUBY: &str = include_str!("../bootstraps/ruby/bootstrap.rb");
+
 /// Where a file of the bootstrap lies inside.
 pub(crate) fn inside(file_name: &str) -> PathBuf {
     Path::new(RUNTIME_DIR).join(file_name)
@@ -44,4 +47,9 @@ pub(crate) fn node_files() -> Vec<(PathBuf, Vec<u8>)> {
         whole += &format!("((exports, require) => {{\n{source}}})((parts['{name}'] = {{}}), part);\n");
     }
     vec![(inside("bootstrap.cjs"), whole.into_bytes())]
+}
+
+/// Ruby's bootstrap, one file.
+pub(crate) fn ruby_files() -> Vec<(PathBuf, Vec<u8>)> {
+    vec![(inside("bootstrap.rb"), RUBY.as_bytes().to_vec())]
 }

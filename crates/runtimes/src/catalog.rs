@@ -24,6 +24,8 @@ pub enum Family {
     Python,
     /// Node.js.
     Node,
+    /// CRuby.
+    Ruby,
     /// A `bootstrap` program of the function's own (`provided.al2`, `provided.al2023`).
     Provided,
 }
@@ -52,6 +54,8 @@ pub struct Installed {
     pub program: PathBuf,
     /// What an environment needs of the host for it, beside the base root.
     pub mounts: Vec<Mount>,
+    /// What of the interpreter's own options it takes to find its standard library where it now lies.
+    pub options: Vec<String>,
     /// The bootstrap's files (path inside, content).
     pub files: Vec<(PathBuf, Vec<u8>)>,
 }
@@ -80,7 +84,7 @@ pub enum RuntimeError {
 }
 
 /// Every runtime that Freehold can start, oldest first within its family.
-const KNOWN: [Runtime; 10] = [
+const KNOWN: [Runtime; 13] = [
     Runtime { id: "python3.10", family: Family::Python },
     Runtime { id: "python3.11", family: Family::Python },
     Runtime { id: "python3.12", family: Family::Python },
@@ -89,6 +93,9 @@ const KNOWN: [Runtime; 10] = [
     Runtime { id: "nodejs20.x", family: Family::Node },
     Runtime { id: "nodejs22.x", family: Family::Node },
     Runtime { id: "nodejs24.x", family: Family::Node },
+    Runtime { id: "ruby3.2", family: Family::Ruby },
+    Runtime { id: "ruby3.3", family: Family::Ruby },
+    Runtime { id: "ruby3.4", family: Family::Ruby },
     Runtime { id: "provided.al2", family: Family::Provided },
     Runtime { id: "provided.al2023", family: Family::Provided },
 ];
@@ -107,6 +114,7 @@ impl Runtime {
         match self.family {
             Family::Python => self.id.trim_start_matches("python"),
             Family::Node => self.id.trim_start_matches("nodejs").trim_end_matches(".x"),
+            Family::Ruby => self.id.trim_start_matches("ruby"),
             Family::Provided => "",
         }
     }

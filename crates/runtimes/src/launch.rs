@@ -172,6 +172,7 @@ fn arguments(installed: &Installed, settings: &Settings<'_>) -> Vec<String> {
             format!("--max-semi-space-size={}", (settings.memory_mib / 20).max(1)),
             format!("--max-old-space-size={}", settings.memory_mib / 10 * 9),
         ],
+        Family::Ruby => installed.options.clone(),
         Family::Provided => Vec::new(),
     };
     arguments.extend(main);
@@ -211,6 +212,16 @@ fn unreserved(installed: &Installed, settings: &Settings<'_>) -> BTreeMap<String
             set("PATH", format!("{INTERPRETER_DIR}/bin:{programs}"));
             set("LD_LIBRARY_PATH", format!("{INTERPRETER_DIR}/lib:{libraries}"));
             set("PYTHONPATH", RUNTIME_DIR.into());
+        }
+        Family::Ruby => {
+            set("PATH", format!("{INTERPRETER_DIR}/bin:{programs}"));
+            set("LD_LIBRARY_PATH", format!("{INTERPRETER_DIR}/lib:{libraries}"));
+            let gems = format!("ruby/{}.0", installed.runtime.release());
+            set(
+                "GEM_PATH",
+                format!("{TASK_ROOT}/vendor/bundle/{gems}:/opt/ruby/gems/{}.0", installed.runtime.release()),
+            );
+            set("RUBYLIB", format!("{TASK_ROOT}:{RUNTIME_DIR}/lib:/opt/ruby/lib"));
         }
         Family::Node => {
             set("PATH", format!("{INTERPRETER_DIR}/bin:{programs}"));

@@ -22,6 +22,7 @@ fn interpreter(id: &str, executable: &str) -> Installed {
         prefix: "/home/me/own".into(),
         program: Path::new("/var/lang").join(executable),
         mounts: vec![Mount { source: "/home/me/own".into(), target: "/var/lang".into() }],
+        options: Vec::new(),
         files: vec![("/var/runtime/bootstrap.xyz".into(), b"code".to_vec())],
     }
 }

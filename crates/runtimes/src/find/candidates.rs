@@ -28,9 +28,12 @@ const NODE_FOLDERS: [&str; 9] = [
     ".nodenv/versions",
     ".local/share/n/versions/node",
 ];
+const RUBY_FOLDERS: [&str; 5] =
+    [".rbenv/versions", ".rubies", ".rvm/rubies", ".local/share/mise/installs/ruby", ".asdf/installs/ruby"];
 
-/// What may precede the version in the name of such a folder: uv writes `cpython-3.12.1-…`, nvm and fnm `v22.3.0`.
-const BEFORE_VERSION: [&str; 3] = ["cpython-", "v", ""];
+/// What may precede the version in the name of such a folder: uv writes `cpython-3.12.1-…`, nvm and fnm `v22.3.0`, chruby
+/// and rvm `ruby-3.3.5`.
+const BEFORE_VERSION: [&str; 4] = ["cpython-", "ruby-", "v", ""];
 
 /// Where the programs lie in such a folder (the second is fnm's).
 const BIN_FOLDERS: [&str; 2] = ["bin", "installation/bin"];
@@ -82,6 +85,10 @@ pub(crate) fn advice(runtime: &Runtime) -> String {
             "Install it with `nvm install {release}`, `fnm install {release}` or the packages of NodeSource, or name \
              the folder of an installed one in the settings."
         ),
+        Family::Ruby => format!(
+            "Install it with `rbenv install {release}`, `mise use -g ruby@{release}` or `rvm install {release}`, or name \
+             the folder of an installed one in the settings."
+        ),
         Family::Provided => String::new(),
     }
 }
@@ -94,6 +101,7 @@ fn names(runtime: &Runtime) -> (Vec<String>, Vec<String>) {
         Family::Node => {
             (vec![format!("node{release}"), format!("node-{release}"), "node".into()], vec!["nodejs".into()])
         }
+        Family::Ruby => (vec![format!("ruby{release}")], vec!["ruby".into()]),
         Family::Provided => (Vec::new(), Vec::new()),
     }
 }
@@ -103,6 +111,7 @@ fn managed(runtime: &Runtime, options: &Options) -> Vec<PathBuf> {
     let below_home: &[&str] = match runtime.family {
         Family::Python => &PYTHON_FOLDERS,
         Family::Node => &NODE_FOLDERS,
+        Family::Ruby => &RUBY_FOLDERS,
         Family::Provided => &[],
     };
     let below_home =

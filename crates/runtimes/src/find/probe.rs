@@ -27,10 +27,15 @@ const PYTHON_SCRIPT: &str = include_str!("probe.py");
 const NODE_SCRIPT: &str = "console.log(JSON.stringify({implementation: 'node', version: process.versions.node, \
      executable: process.execPath, prefix: require('path').resolve(process.execPath, '..', '..')}))";
 
+/// Answers what this interpreter is. Without gems, which cost time and may be broken.
+const RUBY_SCRIPT: &str = "require 'json'; require 'rbconfig'; c = RbConfig::CONFIG; puts JSON.generate(\
+     implementation: RUBY_ENGINE, version: RUBY_VERSION, executable: File.realpath(RbConfig.ruby), \
+     prefix: File.realpath(c['prefix']), libraries: [c['rubylibdir'], c['rubyarchdir']])";
+
 /// What a candidate says of itself.
 #[derive(Debug, Deserialize)]
 struct Answer {
-    /// `cpython` or `node`.
+    /// `cpython`, `node` or `ruby`.
     implementation: String,
     /// Such as `3.12.1`.
     version: String,
@@ -41,6 +46,9 @@ struct Answer {
     /// The bootstrap's modules as bytecode files, in hexadecimal, in the order in which they were given.
     #[serde(default)]
     bytecode: Vec<String>,
+    /// The folders of Ruby's standard library.
+    #[serde(default)]
+    libraries: Vec<PathBuf>,
 }
 
 /// What `candidate` is, if it is what `runtime` needs; else why not.
@@ -52,7 +60,8 @@ pub(crate) fn probe(runtime: &Runtime, candidate: &Path, options: &Options) -> R
             let input = serde_json::to_vec(&sources).map_err(|error| error.to_string())?;
             (&["-I", "-S", "-B", "-c", PYTHON_SCRIPT], input)
         }
-        _ => (&["-e", NODE_SCRIPT], Vec::new()),
+        Family::Ruby => (&["--disable=gems", "-e", RUBY_SCRIPT], Vec::new()),
+        Family::Node | Family::Provided => (&["-e", NODE_SCRIPT], Vec::new()),
     };
     let output = run(candidate, arguments, input, options)?;
     let answer: Answer =
@@ -63,7 +72,12 @@ pub(crate) fn probe(runtime: &Runtime, candidate: &Path, options: &Options) -> R
         Family::Python => {
             (layout::python(&answer.executable, &answer.prefix, release), python_files(&answer)?)
         }
-        _ => (layout::node(&answer.executable, &answer.prefix), bootstrap::node_files()),
+        Family::Ruby => {
+            (layout::ruby(&answer.executable, &answer.prefix, &answer.libraries), bootstrap::ruby_files())
+        }
+        Family::Node | Family::Provided => {
+            (layout::node(&answer.executable, &answer.prefix), bootstrap::node_files())
+        }
     };
     Ok(Installed {
         runtime: runtime.clone(),
@@ -72,12 +86,17 @@ pub(crate) fn probe(runtime: &Runtime, candidate: &Path, options: &Options) -> R
         prefix: answer.prefix,
         program: layout.program,
         mounts: layout.mounts,
+        options: layout.options,
         files,
     })
 }
 
 fn check(runtime: &Runtime, answer: &Answer) -> Result<(), String> {
-    let wanted = if runtime.family == Family::Python { "cpython" } else { "node" };
+    let wanted = match runtime.family {
+        Family::Python => "cpython",
+        Family::Ruby => "ruby",
+        Family::Node | Family::Provided => "node",
+    };
     if answer.implementation != wanted {
         return Err(format!("is {}, not {wanted}", answer.implementation));
     }
