@@ -12,6 +12,7 @@ use freehold_sandbox::spec::Mount;
 
 use crate::find;
 pub use crate::find::Options;
+use crate::sdk::Sdks;
 
 /// How long a runtime that was not found counts as missing: a failed search takes up to a second, and a deployment tool
 /// asks again and again.
@@ -124,6 +125,7 @@ impl Runtime {
 #[derive(Debug)]
 pub struct Catalog {
     options: Options,
+    sdks: Option<Sdks>,
     shelves: [Shelf; KNOWN.len()],
 }
 
@@ -137,7 +139,18 @@ struct Shelf {
 impl Catalog {
     /// A catalog that will look where `options` say. Looks for nothing yet.
     pub fn new(options: Options) -> Self {
-        Self { options, shelves: std::array::from_fn(|_| Shelf::default()) }
+        Self { options, sdks: None, shelves: std::array::from_fn(|_| Shelf::default()) }
+    }
+
+    /// The same, with the SDKs of this machine.
+    pub fn with_sdks(self, sdks: Sdks) -> Self {
+        Self { sdks: Some(sdks), ..self }
+    }
+
+    /// The AWS SDK that an environment of this runtime is shown, beside what it needs anyway: looked for at every start, so
+    /// that one that was fetched meanwhile is seen.
+    pub fn sdk(&self, installed: &Installed) -> Option<Mount> {
+        self.sdks.as_ref()?.mount(installed)
     }
 
     /// The runtime with this identifier. The first call for one runs candidates, which takes some tens of milliseconds

@@ -2,6 +2,7 @@
 //!
 //! - [`catalog`]: AWS's runtime identifiers and what was found for them
 //! - [`launch`]: what an environment needs in order to run a function on a runtime
+//! - [`sdk`]: the AWS SDKs that AWS's runtimes carry, fetched once per machine
 //! - `find`: looks for interpreters on this host, by running them
 //! - `bootstrap`: the programs inside that speak the Runtime API for Python and Node.js functions, in this crate's
 //!   `bootstraps` folder and part of the binary
@@ -14,3 +15,4 @@ pub mod catalog;
 mod find;
 pub mod launch;
 mod locale;
+pub mod sdk;

@@ -45,7 +45,7 @@ const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 pub(crate) fn candidates(runtime: &Runtime, options: &Options) -> Vec<PathBuf> {
     let mut list = List::default();
     let (exact, loose) = names(runtime);
-    for folder in &options.folders {
+    for folder in options.folders.iter().filter_map(|folder| std::path::absolute(folder).ok()) {
         if folder.is_file() {
             list.add(folder.clone());
         }
