@@ -27,6 +27,8 @@ pub enum Family {
     Node,
     /// CRuby.
     Ruby,
+    /// A Java virtual machine; the function's package brings AWS's runtime interface client along.
+    Java,
     /// A `bootstrap` program of the function's own (`provided.al2`, `provided.al2023`).
     Provided,
 }
@@ -85,7 +87,7 @@ pub enum RuntimeError {
 }
 
 /// Every runtime that Freehold can start, oldest first within its family.
-const KNOWN: [Runtime; 13] = [
+const KNOWN: [Runtime; 18] = [
     Runtime { id: "python3.10", family: Family::Python },
     Runtime { id: "python3.11", family: Family::Python },
     Runtime { id: "python3.12", family: Family::Python },
@@ -94,6 +96,11 @@ const KNOWN: [Runtime; 13] = [
     Runtime { id: "nodejs20.x", family: Family::Node },
     Runtime { id: "nodejs22.x", family: Family::Node },
     Runtime { id: "nodejs24.x", family: Family::Node },
+    Runtime { id: "java8.al2", family: Family::Java },
+    Runtime { id: "java11", family: Family::Java },
+    Runtime { id: "java17", family: Family::Java },
+    Runtime { id: "java21", family: Family::Java },
+    Runtime { id: "java25", family: Family::Java },
     Runtime { id: "ruby3.2", family: Family::Ruby },
     Runtime { id: "ruby3.3", family: Family::Ruby },
     Runtime { id: "ruby3.4", family: Family::Ruby },
@@ -110,12 +117,15 @@ pub fn known() -> &'static [Runtime] {
 }
 
 impl Runtime {
-    /// The version that the identifier names, such as `3.12` or `20`; empty for provided runtimes.
+    /// The version that the identifier names, such as `3.12` or `20` (Java's eighth calls itself 1.8); empty for provided
+    /// runtimes.
     pub fn release(&self) -> &'static str {
         match self.family {
             Family::Python => self.id.trim_start_matches("python"),
             Family::Node => self.id.trim_start_matches("nodejs").trim_end_matches(".x"),
             Family::Ruby => self.id.trim_start_matches("ruby"),
+            Family::Java if self.id.starts_with("java8") => "1.8",
+            Family::Java => self.id.trim_start_matches("java"),
             Family::Provided => "",
         }
     }

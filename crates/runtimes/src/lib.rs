@@ -13,6 +13,7 @@
 mod bootstrap;
 pub mod catalog;
 mod find;
+mod java;
 pub mod launch;
 mod locale;
 pub mod sdk;

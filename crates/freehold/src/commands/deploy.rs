@@ -24,6 +24,7 @@ const ROLE_DEFAULT: &str = "arn:aws:iam::000000000000:role/lambda-role";
 const PYTHON_FIRST: &str = "python3.12";
 const NODE_FIRST: &str = "nodejs22.x";
 const RUBY_FIRST: &str = "ruby3.3";
+const JAVA_FIRST: &str = "java21";
 const PROVIDED: &str = "provided.al2023";
 
 pub(super) async fn run(words: Deploy, as_json: bool) -> Result<u8> {
@@ -160,6 +161,7 @@ pub(super) fn preferred_runtime(family: Family) -> Result<String> {
         Family::Python => PYTHON_FIRST,
         Family::Node => NODE_FIRST,
         Family::Ruby => RUBY_FIRST,
+        Family::Java => JAVA_FIRST,
         Family::Provided => return Ok(PROVIDED.to_owned()),
     };
     let catalog = Catalog::new(Options::default());

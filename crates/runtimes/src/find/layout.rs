@@ -82,6 +82,15 @@ pub(crate) fn ruby(executable: &Path, prefix: &Path, libraries: &[PathBuf]) -> L
     Layout { options: options.collect(), ..Layout::new(program, mounts) }
 }
 
+/// Java's: its whole home, which may lie anywhere.
+pub(crate) fn java(home: &Path) -> Layout {
+    if home.starts_with("/usr") && !home.starts_with("/usr/local") {
+        return Layout::new(home.join("bin/java"), Vec::new());
+    }
+    let inside = Path::new(INTERPRETER_DIR);
+    Layout::new(inside.join("bin/java"), vec![mount(home, inside)])
+}
+
 fn mount(source: &Path, target: &Path) -> Mount {
     Mount { source: source.to_owned(), target: target.to_owned() }
 }
@@ -158,6 +167,17 @@ mod tests {
             parts.options,
             ["-I", "/var/lang/lib/ruby/3.3.0", "-I", "/var/lang/lib/ruby/3.3.0/x86_64-linux"]
         );
+    }
+
+    #[test]
+    fn a_java_is_where_aws_has_it_unless_it_belongs_to_the_system() {
+        let system = java(Path::new("/usr/lib/jvm/java-17"));
+        assert_eq!((system.program, system.mounts), ("/usr/lib/jvm/java-17/bin/java".into(), Vec::new()));
+        for home in ["/usr/local/openjdk-21", "/home/me/.jdks/temurin-21.0.3"] {
+            let own = java(Path::new(home));
+            assert_eq!(own.program, PathBuf::from("/var/lang/bin/java"));
+            assert_eq!(own.mounts, [mount(Path::new(home), Path::new("/var/lang"))]);
+        }
     }
 
     #[test]

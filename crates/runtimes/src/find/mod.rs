@@ -104,6 +104,7 @@ pub(crate) fn find(runtime: &Runtime, options: &Options) -> Result<Installed, Ru
             Family::Python => format!("Python {}", runtime.release()),
             Family::Node => format!("Node.js {}", runtime.release()),
             Family::Ruby => format!("Ruby {}", runtime.release()),
+            Family::Java => format!("Java {}", runtime.release().trim_start_matches("1.")),
             Family::Provided => String::new(),
         },
         advice: candidates::advice(runtime),

@@ -48,7 +48,7 @@ pub fn pinned(family: Family) -> Option<Pinned> {
             packages: NODE_LOCK.matches("\"integrity\"").count(),
             files: &[("package.json", NODE_PACKAGE), ("package-lock.json", NODE_LOCK)],
         }),
-        Family::Ruby | Family::Provided => None,
+        Family::Ruby | Family::Java | Family::Provided => None,
     }
 }
 
