@@ -142,7 +142,6 @@ def test_a_script_is_told_and_reports(make):
     assert told["arn"] == function.configuration["FunctionArn"]
     assert 0 < told["deadline"] - told["now"] <= 7_000
     assert f"event of {answer.report['id']}: " in answer.log
-    assert answer.report["init"] is None
 
 
 def test_a_script_cannot_start(make):
