@@ -111,12 +111,14 @@ def test_boto3_reaches_this_server(sdk_server, python, name):
 
 
 def test_the_function_s_own_boto3_comes_first(sdk_server, python, name):
-    """A package of the same name in the function's own wins; botocore is still the runtime's."""
+    """A package of the same name in the function's own wins, and would in a layer; botocore is still the runtime's."""
     function = create(sdk_server(python), name, python, {
-        "lambda_function.py": "import boto3, botocore\ndef handler(event, context): return [boto3.__version__, botocore.__file__]\n",
+        "lambda_function.py": "import sys, boto3, botocore\ndef handler(event, context): return [boto3.__version__, botocore.__file__, sys.path]\n",
         "boto3/__init__.py": "__version__ = 'mine'\n"})
-    version, file = function().value()
+    version, file, path = function().value()
     assert (version, file.startswith("/var/lang/")) == ("mine", True)
+    places = ["/var/task", f"/opt/python/lib/{python}/site-packages", "/opt/python", f"/var/lang/lib/{python}/site-packages"]
+    assert [each for each in path if each in places] == places
 
 
 def test_nothing_can_change_it(sdk_server, python, name):
