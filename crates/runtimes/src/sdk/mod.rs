@@ -8,7 +8,7 @@
 //! <data>/runtimes/lock                                             held while one is fetched or removed
 //! ```
 //!
-//! - [`pinned`]: which versions, and the hashes that their packages must have
+//! - `pinned`: which versions, and the hashes that their packages must have
 //! - [`fetch`]: gets them with the runtime's own `pip` or `npm`
 //!
 //! A folder gets its name when all of it is on the disk, and never changes after that; `current` is replaced in one step.
