@@ -339,7 +339,7 @@ SETTINGS = {
     "a handler with spaces": ({"Handler": "a b.c"}, VALIDATION, "handler"),
     "an unknown runtime": ({"Runtime": "python9.9"}, PARAMETER, "python9.9"),
     "a runtime that AWS gave up": ({"Runtime": "python2.7"}, PARAMETER, "python2.7"),
-    "a runtime that is not here yet": ({"Runtime": "java21"}, PARAMETER, "java21"),
+    "a runtime that is not here yet": ({"Runtime": "dotnet8"}, PARAMETER, "dotnet8"),
     "a role that is no ARN": ({"Role": "admin"}, VALIDATION, "role"),
     "a role of another service": ({"Role": "arn:aws:s3:::bucket"}, VALIDATION, "role"),
     "a role of a bad account": ({"Role": "arn:aws:iam::12:role/x"}, VALIDATION, "role"),

@@ -1,5 +1,6 @@
-"""Custom runtimes (provided.al2, provided.al2023): a static program, and the shell script of AWS's own tutorial."""
+"""Custom runtimes (provided.al2, provided.al2023): a static program, and shell scripts, AWS's own tutorial among them."""
 
+import base64
 import json
 import shutil
 import subprocess
@@ -40,6 +41,27 @@ TUTORIAL_FUNCTION = r"""function handler () {
 
   echo $RESPONSE
 }
+"""
+#: A runtime in shell that does what AWS's own clients do: it reports errors, and says when it cannot start.
+REPORTING_BOOTSTRAP = r"""#!/bin/sh
+api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime"
+if [ -n "$CANNOT_START" ]; then
+  curl -sS -o /dev/null "$api/init/error" -H 'Lambda-Runtime-Function-Error-Type: Shell.NoStart' \
+    -d "{\"errorMessage\": \"$CANNOT_START\", \"errorType\": \"Shell.NoStart\", \"stackTrace\": []}"
+  exit 1
+fi
+while event=$(curl -sS -D /tmp/head "$api/invocation/next"); do
+  field() { sed -n "s/^$1: *//Ip" /tmp/head | tr -d '\r'; }
+  id=$(field lambda-runtime-aws-request-id)
+  echo "event of $id: $event"
+  if [ "$event" = '"fail"' ]; then
+    curl -sS -o /dev/null "$api/invocation/$id/error" -H 'Lambda-Runtime-Function-Error-Type: Shell.Failed' \
+      -d '{"errorMessage": "as asked", "errorType": "Shell.Failed", "stackTrace": ["here"]}'
+  else
+    curl -sS -o /dev/null "$api/invocation/$id/response" -d "{\"now\": $(date +%s%3N), \"deadline\": $(field lambda-runtime-deadline-ms),
+      \"arn\": \"$(field lambda-runtime-invoked-function-arn)\", \"client\": $(field lambda-runtime-client-context | grep . || echo null)}"
+  fi
+done
 """
 
 
@@ -90,12 +112,42 @@ def test_something_that_is_no_program(make):
 
 def test_the_script_of_the_tutorial(make):
     """AWS's tutorial works as it is written, where the host has bash and curl."""
-    for tool in ("bash", "curl"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"this host has no {tool}, which the tutorial's script for provided.al2023 needs")
+    need_tools("bash", "curl")
     script = TUTORIAL_BOOTSTRAP.replace("#!/bin/sh", "#!/bin/bash")  # Debian's sh knows neither pipefail nor source
     function = make("provided.al2023", "function.handler", {"bootstrap": script, "function.sh": TUTORIAL_FUNCTION})
     answer = function.invoke(b'{"text":"Hello"}')
     assert answer.error is None, answer.raw
     assert answer.raw.decode() == "Echoing request: '{\"text\":\"Hello\"}'"
     assert '{"text":"Hello"}' in answer.log
+
+
+def need_tools(*tools):
+    """Skips a test of a script for provided.al2023 whose tools the host lacks."""
+    for tool in tools:
+        if shutil.which(tool) is None:
+            pytest.skip(f"this host has no {tool}, which a script for provided.al2023 needs")
+
+
+def test_a_script_is_told_and_reports(make):
+    """A shell runtime reads deadline and client context from the headers, reports an error, and goes on."""
+    need_tools("curl", "sed", "grep")
+    function = make("provided.al2023", "unused", {"bootstrap": REPORTING_BOOTSTRAP}, Timeout=7)
+    answer = function("fail")
+    assert answer.failure() == ("Shell.Failed", "as asked")
+    assert answer.json["stackTrace"] == ["here"]
+    client = {"custom": {"a": "b"}}
+    answer = function({"x": 1}, ClientContext=base64.b64encode(json.dumps(client).encode()).decode())
+    told = answer.value()
+    assert told["client"] == client
+    assert told["arn"] == function.configuration["FunctionArn"]
+    assert 0 < told["deadline"] - told["now"] <= 7_000
+    assert f"event of {answer.report['id']}: " in answer.log
+
+
+def test_a_script_cannot_start(make):
+    """What it says before its first event is the answer, and the next event tries again."""
+    need_tools("curl")
+    function = make("provided.al2023", "unused", {"bootstrap": REPORTING_BOOTSTRAP}, Timeout=7,
+                    Environment={"Variables": {"CANNOT_START": "no database"}})
+    for _ in range(2):
+        assert function({}).failure() == ("Shell.NoStart", "no database")

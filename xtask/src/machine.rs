@@ -15,6 +15,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("python3-venv", "/usr/share/doc/python3-venv"),
     ("curl", "/usr/bin/curl"),
     ("zip", "/usr/bin/zip"),
+    ("ruby", "/usr/bin/ruby"),
     ("gcc", "/usr/bin/gcc"),
     ("libc6-dev", "/usr/include/stdio.h"),
     ("strace", "/usr/bin/strace"),

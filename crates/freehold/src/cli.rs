@@ -45,7 +45,7 @@ pub enum Command {
     Delete(Delete),
     /// Print a function's log, from the server's data folder.
     Logs(Logs),
-    /// List the runtimes that this host has.
+    /// List the runtimes that this host has, and the AWS SDKs that they carry; `install` fetches those.
     Runtimes(Runtimes),
     /// Copy, back up or restore the store that everything is kept in.
     #[command(subcommand)]
@@ -275,9 +275,28 @@ pub struct Delete {
 /// `freehold runtimes`
 #[derive(Debug, Args)]
 pub struct Runtimes {
+    /// What to do beside listing.
+    #[command(subcommand)]
+    pub command: Option<RuntimesCommand>,
+
     /// Folders to look in first for interpreters, separated by colons.
-    #[arg(long, env = "FREEHOLD_RUNTIME_FOLDERS", value_delimiter = ':', value_name = "DIR")]
+    #[arg(long, env = "FREEHOLD_RUNTIME_FOLDERS", value_delimiter = ':', value_name = "DIR", global = true)]
     pub runtime_folders: Vec<PathBuf>,
+
+    /// The server's data folder [default: as for serve].
+    #[arg(long, env = "FREEHOLD_DATA", value_name = "DIR", global = true)]
+    pub data: Option<PathBuf>,
+}
+
+/// What `freehold runtimes` does beside listing.
+#[derive(Debug, Subcommand)]
+pub enum RuntimesCommand {
+    /// Fetch the AWS SDK that a runtime carries on AWS (boto3 from PyPI, the AWS SDK for JavaScript v3 from npm), once per
+    /// machine. A running server gives it to the environments that it starts from then on.
+    Install {
+        /// The runtime, such as python3.12 [default: all that this host has].
+        name: Option<String>,
+    },
 }
 
 /// `freehold logs`

@@ -11,10 +11,10 @@ use zip::write::SimpleFileOptions;
 
 /// Folders that are never part of a package.
 const LEFT_OUT: [&str; 4] = [".git", "__pycache__", ".venv", ".DS_Store"];
-/// The files in which a Python handler is looked for first.
-const PYTHON_FILES: [&str; 5] = ["lambda_function.py", "app.py", "main.py", "handler.py", "index.py"];
-/// The functions that are taken for a Python handler, first one first.
-const PYTHON_HANDLERS: [&str; 2] = ["lambda_handler", "handler"];
+/// The files in which a Python or Ruby handler is looked for first, without their extension.
+const SCRIPTS: [&str; 5] = ["lambda_function", "app", "main", "handler", "index"];
+/// The functions that are taken for such a handler, first one first.
+const SCRIPT_HANDLERS: [&str; 2] = ["lambda_handler", "handler"];
 /// The modules in which a Node.js handler is looked for, first one first.
 const NODE_MODULES: [&str; 5] = ["index", "app", "handler", "main", "lambda"];
 /// The extensions of such a module.
@@ -177,7 +177,7 @@ fn guess_from_zip(zip: &[u8]) -> Result<Option<Guess>> {
 /// How much of a file in a zip is looked at for a handler, in bytes.
 const GUESS_BYTES: u64 = 1024 * 1024;
 
-/// Tells what the code is: a `bootstrap`, else a Node.js module, else a Python one.
+/// Tells what the code is: a `bootstrap`, else a Node.js module, else a Python or Ruby one.
 fn guess(entries: &[Entry]) -> Option<Guess> {
     let find = |name: &str| entries.iter().find(|entry| entry.name == name);
     if find("bootstrap").is_some_and(|entry| entry.kind == EntryKind::Executable) {
@@ -189,13 +189,18 @@ fn guess(entries: &[Entry]) -> Option<Guess> {
             return Some(Guess { family: Family::Node, handler: format!("{module}.handler") });
         }
     }
-    let others = entries.iter().filter(|entry| !entry.name.contains('/') && entry.name.ends_with(".py"));
-    let candidates = PYTHON_FILES.iter().filter_map(|name| find(name)).chain(others);
-    for entry in candidates {
-        for handler in PYTHON_HANDLERS {
+    guess_script(entries, Family::Python, ".py").or_else(|| guess_script(entries, Family::Ruby, ".rb"))
+}
+
+/// A handler that is a function of its own in a file with this extension.
+fn guess_script(entries: &[Entry], family: Family, extension: &str) -> Option<Guess> {
+    let named = |name: &str| entries.iter().find(|entry| entry.name == format!("{name}{extension}"));
+    let others = entries.iter().filter(|entry| !entry.name.contains('/') && entry.name.ends_with(extension));
+    for entry in SCRIPTS.iter().filter_map(|name| named(name)).chain(others) {
+        for handler in SCRIPT_HANDLERS {
             if contains(&entry.content, &format!("def {handler}(")) {
-                let module = entry.name.trim_end_matches(".py");
-                return Some(Guess { family: Family::Python, handler: format!("{module}.{handler}") });
+                let module = entry.name.trim_end_matches(extension);
+                return Some(Guess { family, handler: format!("{module}.{handler}") });
             }
         }
     }
@@ -222,6 +227,10 @@ mod tests {
                 "lambda_function.lambda_handler",
             ),
             (file("work.py", "async = 1\ndef handler(e, c): pass", EntryKind::File), "work.handler"),
+            (
+                file("lambda_function.rb", "def lambda_handler(event:, context:) = 1", EntryKind::File),
+                "lambda_function.lambda_handler",
+            ),
             (file("index.mjs", "export const handler = async () => 1", EntryKind::File), "index.handler"),
             (file("bootstrap", "#!/bin/sh", EntryKind::Executable), "bootstrap"),
         ];

@@ -23,6 +23,7 @@ use freehold_gateway::{Gateway, Options as GatewayOptions};
 use freehold_lambda::{Lambda, Options as LambdaOptions};
 use freehold_ledger::Ledger;
 use freehold_runtimes::catalog::{Catalog, Options as RuntimeOptions};
+use freehold_runtimes::sdk::Sdks;
 use freehold_sandbox::doctor::lacking_protections;
 use freehold_sandbox::options::{InternetOptions, TmpBacking};
 use freehold_sandbox::protection::Protection;
@@ -49,6 +50,8 @@ mod folders {
     pub(super) const LEDGER: &str = "ledger";
     pub(super) const LOGS: &str = "logs";
     pub(super) const CODE: &str = "code";
+    /// The AWS SDKs that the runtimes carry.
+    pub(super) const RUNTIMES: &str = "runtimes";
     pub(super) const SANDBOX: &str = "sandbox";
     /// Locked while a server uses the folder, whatever its store is.
     pub(super) const LOCK: &str = "server.lock";
@@ -62,6 +65,11 @@ pub fn logs_folder(data: &Path) -> std::path::PathBuf {
 /// Where the functions' code lies, in read-only folders.
 pub fn code_folder(data: &Path) -> std::path::PathBuf {
     data.join(folders::CODE)
+}
+
+/// Where the runtimes' AWS SDKs lie.
+pub fn sdks_folder(data: &Path) -> std::path::PathBuf {
+    data.join(folders::RUNTIMES)
 }
 
 /// A running server.
@@ -102,10 +110,7 @@ impl Server {
         for protection in lacking_protections() {
             tracing::warn!("as told, without {}: {}", protection.name(), protection.instead());
         }
-        let catalog = Arc::new(Catalog::new(RuntimeOptions {
-            folders: settings.runtime_folders.clone(),
-            ..RuntimeOptions::default()
-        }));
+        let catalog = Arc::new(catalog(&settings));
         let endpoint = Arc::new(InnerEndpoint::new(settings.account.clone()));
         let executor = Executor::start(ExecutorOptions {
             sandbox: sandbox.clone(),
@@ -196,6 +201,16 @@ impl Server {
         }
         self.store.close().await;
     }
+}
+
+/// What runs functions. No environment runs yet: SDKs that none will get are removed.
+fn catalog(settings: &Settings) -> Catalog {
+    let sdks = Sdks::new(sdks_folder(&settings.data));
+    if let Err(error) = sdks.tidy() {
+        tracing::warn!(%error, "old AWS SDKs could not be removed");
+    }
+    let options = RuntimeOptions { folders: settings.runtime_folders.clone(), ..RuntimeOptions::default() };
+    Catalog::new(options).with_sdks(sdks)
 }
 
 /// Code, logs and settings of all functions are in there: nobody else on this machine needs to read them.

@@ -15,13 +15,17 @@ pub(crate) const PYTHON: [(&str, &str); 4] = [
 ];
 
 /// Node's, by file name; each may require those above it.
-const NODE: [(&str, &str); 5] = [
+const NODE: [(&str, &str); 6] = [
     ("./errors.cjs", include_str!("../bootstraps/node/errors.cjs")),
     ("./client.cjs", include_str!("../bootstraps/node/client.cjs")),
     ("./console.cjs", include_str!("../bootstraps/node/console.cjs")),
+    ("./paths.cjs", include_str!("../bootstraps/node/paths.cjs")),
     ("./loader.cjs", include_str!("../bootstraps/node/loader.cjs")),
     ("./bootstrap.cjs", include_str!("../bootstraps/node/bootstrap.cjs")),
 ];
+
+/// Ruby's.
+const RUBY: &str = include_str!("../bootstraps/ruby/bootstrap.rb");
 
 /// Where a file of the bootstrap lies inside.
 pub(crate) fn inside(file_name: &str) -> PathBuf {
@@ -44,4 +48,9 @@ pub(crate) fn node_files() -> Vec<(PathBuf, Vec<u8>)> {
         whole += &format!("((exports, require) => {{\n{source}}})((parts['{name}'] = {{}}), part);\n");
     }
     vec![(inside("bootstrap.cjs"), whole.into_bytes())]
+}
+
+/// Ruby's bootstrap, one file.
+pub(crate) fn ruby_files() -> Vec<(PathBuf, Vec<u8>)> {
+    vec![(inside("bootstrap.rb"), RUBY.as_bytes().to_vec())]
 }

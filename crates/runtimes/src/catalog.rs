@@ -12,6 +12,7 @@ use freehold_sandbox::spec::Mount;
 
 use crate::find;
 pub use crate::find::Options;
+use crate::sdk::Sdks;
 
 /// How long a runtime that was not found counts as missing: a failed search takes up to a second, and a deployment tool
 /// asks again and again.
@@ -24,6 +25,10 @@ pub enum Family {
     Python,
     /// Node.js.
     Node,
+    /// CRuby.
+    Ruby,
+    /// A Java virtual machine; the function's package brings AWS's runtime interface client along.
+    Java,
     /// A `bootstrap` program of the function's own (`provided.al2`, `provided.al2023`).
     Provided,
 }
@@ -52,6 +57,8 @@ pub struct Installed {
     pub program: PathBuf,
     /// What an environment needs of the host for it, beside the base root.
     pub mounts: Vec<Mount>,
+    /// What of the interpreter's own options it takes to find its standard library where it now lies.
+    pub options: Vec<String>,
     /// The bootstrap's files (path inside, content).
     pub files: Vec<(PathBuf, Vec<u8>)>,
 }
@@ -80,7 +87,7 @@ pub enum RuntimeError {
 }
 
 /// Every runtime that Freehold can start, oldest first within its family.
-const KNOWN: [Runtime; 10] = [
+const KNOWN: [Runtime; 18] = [
     Runtime { id: "python3.10", family: Family::Python },
     Runtime { id: "python3.11", family: Family::Python },
     Runtime { id: "python3.12", family: Family::Python },
@@ -89,6 +96,14 @@ const KNOWN: [Runtime; 10] = [
     Runtime { id: "nodejs20.x", family: Family::Node },
     Runtime { id: "nodejs22.x", family: Family::Node },
     Runtime { id: "nodejs24.x", family: Family::Node },
+    Runtime { id: "java8.al2", family: Family::Java },
+    Runtime { id: "java11", family: Family::Java },
+    Runtime { id: "java17", family: Family::Java },
+    Runtime { id: "java21", family: Family::Java },
+    Runtime { id: "java25", family: Family::Java },
+    Runtime { id: "ruby3.2", family: Family::Ruby },
+    Runtime { id: "ruby3.3", family: Family::Ruby },
+    Runtime { id: "ruby3.4", family: Family::Ruby },
     Runtime { id: "provided.al2", family: Family::Provided },
     Runtime { id: "provided.al2023", family: Family::Provided },
 ];
@@ -102,11 +117,15 @@ pub fn known() -> &'static [Runtime] {
 }
 
 impl Runtime {
-    /// The version that the identifier names, such as `3.12` or `20`; empty for provided runtimes.
+    /// The version that the identifier names, such as `3.12` or `20` (Java's eighth calls itself 1.8); empty for provided
+    /// runtimes.
     pub fn release(&self) -> &'static str {
         match self.family {
             Family::Python => self.id.trim_start_matches("python"),
             Family::Node => self.id.trim_start_matches("nodejs").trim_end_matches(".x"),
+            Family::Ruby => self.id.trim_start_matches("ruby"),
+            Family::Java if self.id.starts_with("java8") => "1.8",
+            Family::Java => self.id.trim_start_matches("java"),
             Family::Provided => "",
         }
     }
@@ -116,6 +135,7 @@ impl Runtime {
 #[derive(Debug)]
 pub struct Catalog {
     options: Options,
+    sdks: Option<Sdks>,
     shelves: [Shelf; KNOWN.len()],
 }
 
@@ -129,7 +149,18 @@ struct Shelf {
 impl Catalog {
     /// A catalog that will look where `options` say. Looks for nothing yet.
     pub fn new(options: Options) -> Self {
-        Self { options, shelves: std::array::from_fn(|_| Shelf::default()) }
+        Self { options, sdks: None, shelves: std::array::from_fn(|_| Shelf::default()) }
+    }
+
+    /// The same, with the SDKs of this machine.
+    pub fn with_sdks(self, sdks: Sdks) -> Self {
+        Self { sdks: Some(sdks), ..self }
+    }
+
+    /// The AWS SDK that an environment of this runtime is shown, beside what it needs anyway: looked for at every start, so
+    /// that one that was fetched meanwhile is seen.
+    pub fn sdk(&self, installed: &Installed) -> Option<Mount> {
+        self.sdks.as_ref()?.mount(installed)
     }
 
     /// The runtime with this identifier. The first call for one runs candidates, which takes some tens of milliseconds

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use freehold_sandbox::spec::Mount;
 
 use crate::catalog::{Family, Installed};
+use crate::java;
 use crate::locale;
 
 /// Where the function's code lies inside.
@@ -113,6 +114,12 @@ pub enum EntrypointError {
     /// The program is there, but the package does not mark it as executable.
     #[error("fork/exec /var/task/bootstrap: permission denied")]
     NotExecutable,
+    /// A Java function without the program that AWS's own runtime has for it.
+    #[error(
+        "Couldn't find the Java runtime interface client. Freehold does not carry it: add the dependency \
+         com.amazonaws:aws-lambda-java-runtime-interface-client to the function's package (unpacked or as a jar in lib/)"
+    )]
+    NoJavaClient,
 }
 
 impl EntrypointError {
@@ -120,10 +127,12 @@ impl EntrypointError {
     pub const ERROR_TYPE: &str = "Runtime.InvalidEntrypoint";
 }
 
-/// Whether the function has something to start. Interpreted functions always have; what they lack shows in their init.
+/// Whether the function has something to start. Scripts always have; what they lack shows in their init.
 pub fn check_entrypoint(installed: &Installed, code: &Path) -> Result<(), EntrypointError> {
-    if installed.runtime.family != Family::Provided {
-        return Ok(());
+    match installed.runtime.family {
+        Family::Provided => {}
+        Family::Java if !java::has_client(code) => return Err(EntrypointError::NoJavaClient),
+        Family::Python | Family::Node | Family::Ruby | Family::Java => return Ok(()),
     }
     // Layers are not there yet, so `/opt/bootstrap` cannot be.
     match std::fs::metadata(code.join("bootstrap")) {
@@ -172,6 +181,8 @@ fn arguments(installed: &Installed, settings: &Settings<'_>) -> Vec<String> {
             format!("--max-semi-space-size={}", (settings.memory_mib / 20).max(1)),
             format!("--max-old-space-size={}", settings.memory_mib / 10 * 9),
         ],
+        Family::Ruby => installed.options.clone(),
+        Family::Java => java::arguments(settings.memory_mib, settings.handler),
         Family::Provided => Vec::new(),
     };
     arguments.extend(main);
@@ -211,6 +222,20 @@ fn unreserved(installed: &Installed, settings: &Settings<'_>) -> BTreeMap<String
             set("PATH", format!("{INTERPRETER_DIR}/bin:{programs}"));
             set("LD_LIBRARY_PATH", format!("{INTERPRETER_DIR}/lib:{libraries}"));
             set("PYTHONPATH", RUNTIME_DIR.into());
+        }
+        Family::Java => {
+            set("PATH", format!("{INTERPRETER_DIR}/bin:{programs}"));
+            set("LD_LIBRARY_PATH", format!("{INTERPRETER_DIR}/lib:{libraries}"));
+        }
+        Family::Ruby => {
+            set("PATH", format!("{INTERPRETER_DIR}/bin:{programs}"));
+            set("LD_LIBRARY_PATH", format!("{INTERPRETER_DIR}/lib:{libraries}"));
+            let gems = format!("ruby/{}.0", installed.runtime.release());
+            set(
+                "GEM_PATH",
+                format!("{TASK_ROOT}/vendor/bundle/{gems}:/opt/ruby/gems/{}.0", installed.runtime.release()),
+            );
+            set("RUBYLIB", format!("{TASK_ROOT}:{RUNTIME_DIR}/lib:/opt/ruby/lib"));
         }
         Family::Node => {
             set("PATH", format!("{INTERPRETER_DIR}/bin:{programs}"));

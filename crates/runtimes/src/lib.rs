@@ -2,6 +2,7 @@
 //!
 //! - [`catalog`]: AWS's runtime identifiers and what was found for them
 //! - [`launch`]: what an environment needs in order to run a function on a runtime
+//! - [`sdk`]: the AWS SDKs that AWS's runtimes carry, fetched once per machine
 //! - `find`: looks for interpreters on this host, by running them
 //! - `bootstrap`: the programs inside that speak the Runtime API for Python and Node.js functions, in this crate's
 //!   `bootstraps` folder and part of the binary
@@ -12,5 +13,7 @@
 mod bootstrap;
 pub mod catalog;
 mod find;
+mod java;
 pub mod launch;
 mod locale;
+pub mod sdk;

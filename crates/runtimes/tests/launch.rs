@@ -23,6 +23,7 @@ fn interpreter(id: &str, executable: &str) -> Installed {
         prefix: "/home/me/own".into(),
         program: Path::new("/var/lang").join(executable),
         mounts: vec![Mount { source: "/home/me/own".into(), target: "/var/lang".into() }],
+        options: Vec::new(),
         files: vec![("/var/runtime/bootstrap.xyz".into(), b"code".to_vec())],
     }
 }
@@ -133,12 +134,12 @@ fn a_program_of_its_own_is_checked_and_started() {
 #[test]
 fn unknown_and_missing_runtimes_say_what_to_do() {
     let catalog = Catalog::new(Options::nowhere());
-    let error = catalog.resolve("java21").unwrap_err();
+    let error = catalog.resolve("dotnet8").unwrap_err();
     assert!(matches!(error, RuntimeError::Unknown { .. }));
     assert!(
         error
             .to_string()
-            .starts_with("Freehold does not support the runtime java21 yet. Supported: python3.10, ")
+            .starts_with("Freehold does not support the runtime dotnet8 yet. Supported: python3.10, ")
     );
     assert!(catalog.resolve("cobol74").unwrap_err().to_string().starts_with("there is no runtime cobol74."));
     let missing: Vec<_> = catalog.all().into_iter().filter_map(|(_, found)| found.err()).collect();

@@ -411,3 +411,40 @@ fn copes_with_chunks_and_closed_connections() {
         }
     });
 }
+
+#[test]
+fn es_modules_find_packages_by_node_path_after_the_function_s_own() {
+    let package = |text: &str| format!("export default '{text}';\n");
+    let manifest = r#"{"type": "module", "exports": {"import": "./it.js"}}"#;
+    let (own, first, second) = (package("own"), package("first"), package("second"));
+    let code = "import mine from 'mine';\nimport both from 'both';\nimport { late } from './inner/late.mjs';\n\
+                export const h = async () => {\n\
+                  const missing = await import('nowhere').catch((error) => [error.code, error.message]);\n\
+                  return { mine, both, late, missing };\n};\n";
+    let files = [
+        ("m.mjs", code),
+        ("inner/late.mjs", "import text from 'late';\nexport const late = text;\n"),
+        ("node_modules/mine/package.json", manifest),
+        ("node_modules/mine/it.js", &own),
+        ("a/node_modules/mine/package.json", manifest),
+        ("a/node_modules/mine/it.js", &first),
+        ("a/node_modules/both/package.json", manifest),
+        ("a/node_modules/both/it.js", &first),
+        ("b/node_modules/both/package.json", manifest),
+        ("b/node_modules/both/it.js", &second),
+        ("b/node_modules/late/package.json", manifest),
+        ("b/node_modules/late/it.js", &second),
+    ];
+    let path =
+        [("NODE_PATH", "/var/task/a/node_modules:/var/task/nowhere/node_modules:/var/task/b/node_modules")];
+    each(|found| {
+        let told = Session::start_with(found, &files, "m.h", &path).event("1").json();
+        let expected = json!({"mine": "own", "both": "first", "late": "second"});
+        for (name, value) in expected.as_object().unwrap() {
+            assert_eq!(&told[name], value, "{told}");
+        }
+        assert_eq!(told["missing"][0], "ERR_MODULE_NOT_FOUND", "{told}");
+        // As it is without any path: told of the module that imports it.
+        assert!(told["missing"][1].as_str().unwrap().contains("/m.mjs"), "{told}");
+    });
+}

@@ -119,7 +119,7 @@ fn an_event_waits_a_moment_for_an_environment_that_has_answered() {
 fn an_event_waits_for_it_as_long_as_another_one_would_take_to_start() {
     let limits = Limits::default();
     let mut bench = Bench::new(limits.clone());
-    let slow = version("slow", "1", None);
+    let slow = version("slow", "1");
     bench.arrive(&slow).expect("admitted");
     let environment = bench.started();
     let start = 10 * limits.settle_grace;

@@ -239,9 +239,11 @@ fn plan(
             initialization_type: "on-demand",
         },
     );
+    let mut mounts = launch.mounts;
+    mounts.extend(catalog.sdk(&installed));
     let spec = Spec {
         name: identity::sandbox_name(),
-        mounts: launch.mounts,
+        mounts,
         files: launch.files,
         program: launch.program,
         arguments: launch.arguments,

@@ -51,6 +51,8 @@ pub(super) fn init_start(installed: &Installed) -> String {
     let (name, version) = match installed.runtime.family {
         Family::Python => ("python", installed.version.as_str()),
         Family::Node => ("nodejs", installed.version.as_str()),
+        Family::Java => ("java", installed.version.as_str()),
+        Family::Ruby => ("ruby", installed.version.as_str()),
         Family::Provided => id.split_once('.').unwrap_or((id, "")),
     };
     format!("INIT_START Runtime Version: {name}:{version}")

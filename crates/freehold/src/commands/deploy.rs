@@ -23,6 +23,8 @@ const ROLE_DEFAULT: &str = "arn:aws:iam::000000000000:role/lambda-role";
 /// Tried first for each kind, then the newest that the host has.
 const PYTHON_FIRST: &str = "python3.12";
 const NODE_FIRST: &str = "nodejs22.x";
+const RUBY_FIRST: &str = "ruby3.3";
+const JAVA_FIRST: &str = "java21";
 const PROVIDED: &str = "provided.al2023";
 
 pub(super) async fn run(words: Deploy, as_json: bool) -> Result<u8> {
@@ -113,7 +115,7 @@ fn needed<'a>(guess: Option<&'a Guess>, flag: &str) -> Result<&'a Guess> {
     guess.with_context(|| {
         format!(
             "cannot tell from the code how to run it: found no executable `bootstrap`, no index.js/.mjs with a \
-             `handler`, no .py file with `def lambda_handler(` or `def handler(`. Say {flag}"
+             `handler`, no .py or .rb file with `def lambda_handler(` or `def handler(`. Say {flag}"
         )
     })
 }
@@ -166,6 +168,8 @@ pub(super) fn preferred_runtime(family: Family) -> Result<String> {
     let first = match family {
         Family::Python => PYTHON_FIRST,
         Family::Node => NODE_FIRST,
+        Family::Ruby => RUBY_FIRST,
+        Family::Java => JAVA_FIRST,
         Family::Provided => return Ok(PROVIDED.to_owned()),
     };
     let catalog = Catalog::new(Options::default());

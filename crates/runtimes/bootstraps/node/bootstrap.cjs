@@ -6,6 +6,7 @@
 // - client.cjs: the Runtime API
 // - console.cjs: log lines
 // - loader.cjs: finds the handler
+// - paths.cjs: lets ES modules find what `NODE_PATH` names
 // - errors.cjs: the runtime's own errors
 //
 // A handler may end in three ways: by its promise, by its callback, or (a plain function that calls nothing back) by

@@ -1,6 +1,8 @@
 'use strict';
 // Errors of the runtime's own, by AWS's names, and how an error becomes the JSON that the caller gets.
 
+const fs = require('fs');
+
 // The release from which AWS's runtime is another program: without callback-style handlers and the context's functions
 // for them, and with other ways to report what went wrong.
 const PROMISES_ONLY = 24;
@@ -40,12 +42,25 @@ const isError = (value) => value instanceof Error ||
 // A character that AWS's own way of transport does not carry.
 const escapeDelete = (text) => text?.replace(/\x7F/g, '%7F');
 
+// What AWS's runtime carries, and ours once it was fetched.
+const SDK_IS_MISSING = /Cannot find (?:module|package) '@(?:aws-sdk|smithy)\//;
+
+function advice(error) {
+  if (!/MODULE_NOT_FOUND|ImportModuleError/.test(`${error.code} ${error.name}`) || !SDK_IS_MISSING.test(error.message)) return '';
+  if (fs.existsSync('/var/runtime/node_modules/@aws-sdk')) {
+    return "\nThe runtime's AWS SDK does not have it on this machine: put it into the function's package.";
+  }
+  const release = process.versions.node.split('.')[0];
+  const command = `freehold runtimes install nodejs${release}.x`;
+  return `\nThe runtime's AWS SDK is not on this machine: run \`${command}\`, or put it into the function's package.`;
+}
+
 exports.describe = function describe(error) {
   try {
     if (!isError(error)) return { errorType: typeof error, errorMessage: String(error), trace: [] };
     return {
       errorType: escapeDelete(error.name),
-      errorMessage: escapeDelete(error.message),
+      errorMessage: escapeDelete(error.message + advice(error)),
       trace: escapeDelete(error.stack)?.split('\n') ?? [],
     };
   } catch {

@@ -4,6 +4,7 @@
 const fs = require('fs');
 const path = require('path');
 const errors = require('./errors.cjs');
+const { searchForImports, searchBeforeImport } = require('./paths.cjs');
 
 const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
 
@@ -18,6 +19,7 @@ exports.load = async function load(root, name) {
   const dot = base.indexOf('.');
   if (dot < 0) throw new errors.MalformedHandlerName('Bad handler');
   const [moduleName, handlerPath] = [base.slice(0, dot), base.slice(dot + 1)];
+  searchForImports();
   const loaded = await loadModule(root, folder, moduleName);
   let handler = member(loaded, handlerPath);
   if (!handler && errors.promisesOnly) handler = member(loaded?.default, handlerPath);
@@ -62,9 +64,9 @@ async function locate(root, folder, name) {
   const file = path.resolve(root, folder, name);
   if (isFile(file)) return requireOrImport(file);
   if (isFile(`${file}.js`)) {
-    return inModulePackage(path.dirname(file)) ? import(`${file}.js`) : requireOrImport(`${file}.js`);
+    return inModulePackage(path.dirname(file)) ? importModule(`${file}.js`) : requireOrImport(`${file}.js`);
   }
-  if (isFile(`${file}.mjs`)) return import(`${file}.mjs`);
+  if (isFile(`${file}.mjs`)) return importModule(`${file}.mjs`);
   if (isFile(`${file}.cjs`)) return require(`${file}.cjs`);
   if (fs.existsSync(file)) return require(file);
   // As any other module is found.
@@ -80,8 +82,13 @@ async function requireOrImport(file) {
     return require(file);
   } catch (error) {
     if (error?.code !== 'ERR_REQUIRE_ESM' && error?.code !== 'ERR_REQUIRE_ASYNC_MODULE') throw error;
-    return import(file);
+    return importModule(file);
   }
+}
+
+function importModule(file) {
+  searchBeforeImport();
+  return import(file);
 }
 
 // Whether the nearest package.json says that `.js` files are ES modules.

@@ -381,7 +381,9 @@ def load_handler(name):
     try:
         module = import_module(module_name.replace("/", "."))
     except ImportError as error:
-        message = "Unable to import module '%s': %s" % (module_name, error)
+        import freehold_faults
+
+        message = "Unable to import module '%s': %s%s" % (module_name, error, freehold_faults.advice(error))
         raise Fault("Runtime.ImportModuleError", message) from None
     except SyntaxError as error:
         trace = '  File "%s" Line %s\n    %s' % (error.filename, error.lineno, error.text)
@@ -392,6 +394,16 @@ def load_handler(name):
     except AttributeError:
         message = "Handler '%s' missing on module '%s'" % (function_name, module_name)
         raise Fault("Runtime.HandlerNotFound", message) from None
+
+
+def sdk_folders():
+    """Where the AWS SDK is, if this machine has it: without its mark, the folder holds the host's packages."""
+    folder = "/var/lang/lib/python%d.%d/site-packages" % sys.version_info[:2]
+    try:
+        posix.stat(folder + "/.freehold-sdk")
+    except OSError:
+        return []
+    return [folder]
 
 
 def import_module(name):
@@ -415,6 +427,7 @@ class Bootstrap:
         layer = "/opt/python/lib/python%d.%d/site-packages" % sys.version_info[:2]
         first = [task_root, layer, "/opt/python", runtime_dir]
         sys.path[:] = first + [folder for folder in sys.path if folder not in first]
+        sys.path += sdk_folders()
         builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
         builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
         builtins.help = _sitebuiltins._Helper()

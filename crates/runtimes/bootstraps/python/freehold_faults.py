@@ -3,6 +3,7 @@
 Loaded at the first failure only: `traceback` alone takes longer to load than the whole bootstrap.
 """
 
+import sys
 import time
 import traceback
 
@@ -20,7 +21,19 @@ def fault_of(error, request_id, runtime_fault):
     while frames and (frames[0].filename.startswith(OUR_FOLDER) or frames[0].filename == "<bootstrap>"):
         frames.pop(0)
     trace = traceback.format_list([(frame.filename, frame.lineno, frame.name, frame.line) for frame in frames])
-    return fault(type(error).__name__, str(error), trace, request_id)
+    return fault(type(error).__name__, str(error) + advice(error), trace, request_id)
+
+
+# What AWS's runtime carries, and ours once it was fetched.
+SDK_PACKAGES = ("boto3", "botocore", "s3transfer")
+
+
+def advice(error):
+    """What to do about an import of the AWS SDK that failed."""
+    if not isinstance(error, ModuleNotFoundError) or error.name not in SDK_PACKAGES:
+        return ""
+    command = "freehold runtimes install python%d.%d" % sys.version_info[:2]
+    return ". The runtime's AWS SDK is not on this machine: run `%s`, or put it into the package" % command
 
 
 # Where the bootstrap was compiled, which is what its frames say.

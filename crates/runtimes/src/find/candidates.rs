@@ -28,9 +28,19 @@ const NODE_FOLDERS: [&str; 9] = [
     ".nodenv/versions",
     ".local/share/n/versions/node",
 ];
+const RUBY_FOLDERS: [&str; 5] =
+    [".rbenv/versions", ".rubies", ".rvm/rubies", ".local/share/mise/installs/ruby", ".asdf/installs/ruby"];
+const JAVA_FOLDERS: [&str; 5] = [
+    ".sdkman/candidates/java",
+    ".jdks",
+    ".jenv/versions",
+    ".local/share/mise/installs/java",
+    ".asdf/installs/java",
+];
 
-/// What may precede the version in the name of such a folder: uv writes `cpython-3.12.1-…`, nvm and fnm `v22.3.0`.
-const BEFORE_VERSION: [&str; 3] = ["cpython-", "v", ""];
+/// What may precede the version in the name of such a folder: uv writes `cpython-3.12.1-…`, nvm and fnm `v22.3.0`, chruby
+/// and rvm `ruby-3.3.5`, and Java's have their distributor's name.
+const BEFORE_VERSION: [&str; 7] = ["cpython-", "ruby-", "temurin-", "corretto-", "openjdk-", "v", ""];
 
 /// Where the programs lie in such a folder (the second is fnm's).
 const BIN_FOLDERS: [&str; 2] = ["bin", "installation/bin"];
@@ -38,11 +48,14 @@ const BIN_FOLDERS: [&str; 2] = ["bin", "installation/bin"];
 /// `bin` folders that need not be on the `PATH` of a service.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/local/bin", "/usr/bin", "/bin"];
 
+/// Where distributions keep their Java virtual machines, one folder each.
+const JAVA_SYSTEM_FOLDER: &str = "/usr/lib/jvm";
+
 /// Existing files that could be the runtime's interpreter, most wanted first.
 pub(crate) fn candidates(runtime: &Runtime, options: &Options) -> Vec<PathBuf> {
     let mut list = List::default();
     let (exact, loose) = names(runtime);
-    for folder in &options.folders {
+    for folder in options.folders.iter().filter_map(|folder| std::path::absolute(folder).ok()) {
         if folder.is_file() {
             list.add(folder.clone());
         }
@@ -56,7 +69,10 @@ pub(crate) fn candidates(runtime: &Runtime, options: &Options) -> Vec<PathBuf> {
     list.add_all(&managed(runtime, options), &exact);
     let system: Vec<PathBuf> = if options.system_folders {
         let opt = children(Path::new("/opt")).into_iter().map(|folder| folder.join("bin"));
-        opt.chain(SYSTEM_FOLDERS.map(PathBuf::from)).collect()
+        let own =
+            if runtime.family == Family::Java { children(Path::new(JAVA_SYSTEM_FOLDER)) } else { Vec::new() };
+        let own = own.into_iter().map(|folder| folder.join("bin"));
+        opt.chain(own).chain(SYSTEM_FOLDERS.map(PathBuf::from)).collect()
     } else {
         Vec::new()
     };
@@ -82,6 +98,17 @@ pub(crate) fn advice(runtime: &Runtime) -> String {
             "Install it with `nvm install {release}`, `fnm install {release}` or the packages of NodeSource, or name \
              the folder of an installed one in the settings."
         ),
+        Family::Ruby => format!(
+            "Install it with `rbenv install {release}`, `mise use -g ruby@{release}` or `rvm install {release}`, or name \
+             the folder of an installed one in the settings."
+        ),
+        Family::Java => {
+            let release = release.trim_start_matches("1.");
+            format!(
+                "Install it with `apt-get install openjdk-{release}-jre-headless` (where the distribution has it) or \
+                 `sdk install java`, or name the folder of an installed one in the settings."
+            )
+        }
         Family::Provided => String::new(),
     }
 }
@@ -94,6 +121,8 @@ fn names(runtime: &Runtime) -> (Vec<String>, Vec<String>) {
         Family::Node => {
             (vec![format!("node{release}"), format!("node-{release}"), "node".into()], vec!["nodejs".into()])
         }
+        Family::Ruby => (vec![format!("ruby{release}")], vec!["ruby".into()]),
+        Family::Java => (vec!["java".into()], Vec::new()),
         Family::Provided => (Vec::new(), Vec::new()),
     }
 }
@@ -103,6 +132,8 @@ fn managed(runtime: &Runtime, options: &Options) -> Vec<PathBuf> {
     let below_home: &[&str] = match runtime.family {
         Family::Python => &PYTHON_FOLDERS,
         Family::Node => &NODE_FOLDERS,
+        Family::Ruby => &RUBY_FOLDERS,
+        Family::Java => &JAVA_FOLDERS,
         Family::Provided => &[],
     };
     let below_home =

@@ -22,13 +22,14 @@ use crate::catalog::{Family, Installed, Runtime, RuntimeError};
 const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The variables by which version managers are told where to keep what they install, and the folder of versions in there.
-const VERSION_FOLDERS: [(&str, &str); 6] = [
+const VERSION_FOLDERS: [(&str, &str); 7] = [
     ("PYENV_ROOT", "versions"),
     ("UV_PYTHON_INSTALL_DIR", ""),
     ("NVM_DIR", "versions/node"),
     ("FNM_DIR", "node-versions"),
     ("VOLTA_HOME", "tools/image/node"),
     ("N_PREFIX", "n/versions/node"),
+    ("RBENV_ROOT", "versions"),
 ];
 
 /// Where to look.
@@ -103,6 +104,8 @@ pub(crate) fn find(runtime: &Runtime, options: &Options) -> Result<Installed, Ru
         needs: match runtime.family {
             Family::Python => format!("Python {}", runtime.release()),
             Family::Node => format!("Node.js {}", runtime.release()),
+            Family::Ruby => format!("Ruby {}", runtime.release()),
+            Family::Java => format!("Java {}", runtime.release().trim_start_matches("1.")),
             Family::Provided => String::new(),
         },
         advice: candidates::advice(runtime),
@@ -118,6 +121,7 @@ fn provided(runtime: &Runtime) -> Installed {
         prefix: PathBuf::new(),
         program: PathBuf::new(),
         mounts: Vec::new(),
+        options: Vec::new(),
         files: Vec::new(),
     }
 }

@@ -27,10 +27,15 @@ const PYTHON_SCRIPT: &str = include_str!("probe.py");
 const NODE_SCRIPT: &str = "console.log(JSON.stringify({implementation: 'node', version: process.versions.node, \
      executable: process.execPath, prefix: require('path').resolve(process.execPath, '..', '..')}))";
 
+/// Answers what this interpreter is. Without gems, which cost time and may be broken.
+const RUBY_SCRIPT: &str = "require 'json'; require 'rbconfig'; c = RbConfig::CONFIG; puts JSON.generate(\
+     implementation: RUBY_ENGINE, version: RUBY_VERSION, executable: File.realpath(RbConfig.ruby), \
+     prefix: File.realpath(c['prefix']), libraries: [c['rubylibdir'], c['rubyarchdir']])";
+
 /// What a candidate says of itself.
 #[derive(Debug, Deserialize)]
 struct Answer {
-    /// `cpython` or `node`.
+    /// `cpython`, `node`, `ruby` or `java`.
     implementation: String,
     /// Such as `3.12.1`.
     version: String,
@@ -41,6 +46,9 @@ struct Answer {
     /// The bootstrap's modules as bytecode files, in hexadecimal, in the order in which they were given.
     #[serde(default)]
     bytecode: Vec<String>,
+    /// The folders of Ruby's standard library.
+    #[serde(default)]
+    libraries: Vec<PathBuf>,
 }
 
 /// What `candidate` is, if it is what `runtime` needs; else why not.
@@ -52,18 +60,31 @@ pub(crate) fn probe(runtime: &Runtime, candidate: &Path, options: &Options) -> R
             let input = serde_json::to_vec(&sources).map_err(|error| error.to_string())?;
             (&["-I", "-S", "-B", "-c", PYTHON_SCRIPT], input)
         }
-        _ => (&["-e", NODE_SCRIPT], Vec::new()),
+        Family::Ruby => (&["--disable=gems", "-e", RUBY_SCRIPT], Vec::new()),
+        // All releases know these two, and print to the wrong stream.
+        Family::Java => (&["-XshowSettings:properties", "-version"], Vec::new()),
+        Family::Node | Family::Provided => (&["-e", NODE_SCRIPT], Vec::new()),
     };
-    let output = run(candidate, arguments, input, options)?;
-    let answer: Answer =
-        serde_json::from_slice(&output).map_err(|error| format!("answered nonsense: {error}"))?;
+    let stream = if runtime.family == Family::Java { Stream::Stderr } else { Stream::Stdout };
+    let output = run(candidate, arguments, input, stream, options)?;
+    let answer = if runtime.family == Family::Java {
+        java_answer(&output).ok_or("answered nonsense")?
+    } else {
+        serde_json::from_slice(&output).map_err(|error| format!("answered nonsense: {error}"))?
+    };
     check(runtime, &answer)?;
     let release = runtime.release();
     let (layout, files) = match runtime.family {
         Family::Python => {
             (layout::python(&answer.executable, &answer.prefix, release), python_files(&answer)?)
         }
-        _ => (layout::node(&answer.executable, &answer.prefix), bootstrap::node_files()),
+        Family::Ruby => {
+            (layout::ruby(&answer.executable, &answer.prefix, &answer.libraries), bootstrap::ruby_files())
+        }
+        Family::Java => (layout::java(&answer.prefix), Vec::new()),
+        Family::Node | Family::Provided => {
+            (layout::node(&answer.executable, &answer.prefix), bootstrap::node_files())
+        }
     };
     Ok(Installed {
         runtime: runtime.clone(),
@@ -72,20 +93,44 @@ pub(crate) fn probe(runtime: &Runtime, candidate: &Path, options: &Options) -> R
         prefix: answer.prefix,
         program: layout.program,
         mounts: layout.mounts,
+        options: layout.options,
         files,
     })
 }
 
 fn check(runtime: &Runtime, answer: &Answer) -> Result<(), String> {
-    let wanted = if runtime.family == Family::Python { "cpython" } else { "node" };
+    let wanted = match runtime.family {
+        Family::Python => "cpython",
+        Family::Ruby => "ruby",
+        Family::Java => "java",
+        Family::Node | Family::Provided => "node",
+    };
     if answer.implementation != wanted {
         return Err(format!("is {}, not {wanted}", answer.implementation));
     }
     let rest = answer.version.strip_prefix(runtime.release());
-    if !rest.is_some_and(|rest| rest.starts_with('.')) {
+    if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
         return Err(format!("is version {}", answer.version));
     }
     Ok(())
+}
+
+/// Reads Java's list of its properties, a `name = value` in each line.
+fn java_answer(output: &[u8]) -> Option<Answer> {
+    let text = String::from_utf8_lossy(output);
+    let property = |name: &str| {
+        let mut lines = text.lines().filter_map(|line| line.trim().split_once(" = "));
+        lines.find_map(|(found, value)| (found == name).then(|| value.trim().to_owned()))
+    };
+    let home = PathBuf::from(property("java.home")?).canonicalize().ok()?;
+    Some(Answer {
+        implementation: "java".to_owned(),
+        version: property("java.version")?,
+        executable: home.join("bin/java"),
+        prefix: home,
+        bytecode: Vec::new(),
+        libraries: Vec::new(),
+    })
 }
 
 fn python_files(answer: &Answer) -> Result<Vec<(PathBuf, Vec<u8>)>, String> {
@@ -107,8 +152,21 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     digits.chunks(2).map(|pair| Some(value(pair[0])? << 4 | value(pair[1])?)).collect()
 }
 
+/// Where a candidate answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
 /// Runs the candidate to its end, or to the end of its time.
-fn run(candidate: &Path, arguments: &[&str], input: Vec<u8>, options: &Options) -> Result<Vec<u8>, String> {
+fn run(
+    candidate: &Path,
+    arguments: &[&str],
+    input: Vec<u8>,
+    stream: Stream,
+    options: &Options,
+) -> Result<Vec<u8>, String> {
     let mut command = Command::new(candidate);
     command
         .args(arguments)
@@ -120,7 +178,12 @@ fn run(candidate: &Path, arguments: &[&str], input: Vec<u8>, options: &Options) 
         // Some version managers' shims need it.
         command.env("HOME", home);
     }
-    command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.current_dir("/").stdin(Stdio::piped());
+    if stream == Stream::Stdout {
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+    } else {
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+    }
     let child = command.spawn().map_err(|error| format!("cannot be run: {error}"))?;
     let group = i32::try_from(child.id()).map_err(|_| "has an odd process id".to_owned())?;
     let (sender, receiver) = mpsc::channel();
@@ -143,6 +206,9 @@ fn converse(mut child: Child, input: &[u8]) -> Result<Vec<u8>, String> {
     let mut output = Vec::new();
     if let Some(stdout) = child.stdout.take() {
         let _ = stdout.take(ANSWER_BYTES).read_to_end(&mut output);
+    }
+    if let Some(stderr) = child.stderr.take() {
+        let _ = stderr.take(ANSWER_BYTES).read_to_end(&mut output);
     }
     match child.wait() {
         Ok(status) if status.success() => Ok(output),

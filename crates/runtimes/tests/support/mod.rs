@@ -23,13 +23,16 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// A folder with more interpreters to test, such as one of another release than the system's.
 const EXTRA_FOLDERS: &str = "FREEHOLD_TEST_RUNTIMES";
 
+/// How many families there may be.
+const FAMILIES: usize = 8;
+
 /// A function's files: name and content.
 pub type Files = &'static [(&'static str, &'static str)];
 
 /// The interpreters of a family that this host has; says once which are skipped.
 pub fn installed(family: Family) -> &'static [Arc<Installed>] {
-    static OF_FAMILY: [OnceLock<Vec<Arc<Installed>>>; 2] = [OnceLock::new(), OnceLock::new()];
-    OF_FAMILY[usize::from(family == Family::Node)].get_or_init(|| {
+    static OF_FAMILY: [OnceLock<Vec<Arc<Installed>>>; FAMILIES] = [const { OnceLock::new() }; FAMILIES];
+    OF_FAMILY[family as usize].get_or_init(|| {
         let folders =
             std::env::var_os(EXTRA_FOLDERS).map(|folders| std::env::split_paths(&folders).collect());
         let catalog = Catalog::new(Options { folders: folders.unwrap_or_default(), ..Options::default() });

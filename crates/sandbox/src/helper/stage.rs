@@ -31,11 +31,18 @@ pub(crate) const HOST_NAME: &str = "localhost";
 const USR: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec", "share"];
 /// Their forms in the root: symlinks on most systems, folders on some.
 const ROOT: &[&str] = &["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
-/// What of the host's `/etc` is public and needed: certificates, the loader's cache, names of alternatives and services.
+/// What of the host's `/etc` is public and needed: certificates, the loader's cache, names of alternatives and services, and
+/// the settings of Java virtual machines, which are links from their own folders on Debian and on Fedora.
 const HOST_ETC: &[&str] = &[
     "alternatives",
     "ca-certificates",
     "crypto-policies",
+    "java",
+    "java-8-openjdk",
+    "java-11-openjdk",
+    "java-17-openjdk",
+    "java-21-openjdk",
+    "java-25-openjdk",
     "ld.so.cache",
     "mime.types",
     "pki/ca-trust/extracted",

@@ -124,7 +124,7 @@ async fn bad_updates_change_nothing() {
     let created = fixture.json(call("GetFunctionConfiguration", Some("f"))).await;
     let cases = [
         (update_configuration(json!({"MemorySize": 10_241})), "ValidationException"),
-        (update_configuration(json!({"Runtime": "java21"})), "InvalidParameterValueException"),
+        (update_configuration(json!({"Runtime": "dotnet8"})), "InvalidParameterValueException"),
         (update_configuration(json!({"Layers": ["x"]})), "InvalidParameterValueException"),
         (
             update_configuration(json!({"Environment": {"Variables": {"AWS_REGION": ""}}})),

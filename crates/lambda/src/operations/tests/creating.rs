@@ -203,8 +203,8 @@ async fn rules_beyond_the_model_are_told_in_awss_words() {
         ),
         (
             "Runtime",
-            json!("java21"),
-            "Freehold does not support the runtime java21 yet. Supported: python3.10",
+            json!("dotnet8"),
+            "Freehold does not support the runtime dotnet8 yet. Supported: python3.10",
         ),
         (
             "Runtime",
