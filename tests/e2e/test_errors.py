@@ -372,15 +372,11 @@ UNSUPPORTED = {
     "layers": ({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:x:1"]}, "Layers"),
     "publishing": ({"Publish": True}, "Publish"),
     "a dead-letter queue": ({"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}}, "DeadLetterConfig"),
-    "SnapStart": ({"SnapStart": {"ApplyOn": "PublishedVersions"}}, "SnapStart"),
     "code in S3": ({"Code": {"S3Bucket": "bucket", "S3Key": "key"}}, "S3"),
-    "code signing": ({"CodeSigningConfigArn": "arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-0123456789abcdef0"},
-                     "CodeSigningConfig"),
-    "tenants": ({"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}, "TenancyConfig"),
     "durable functions": ({"DurableConfig": {"ExecutionTimeout": 10, "RetentionPeriodInDays": 1}}, "DurableConfig"),
 }
 #: Members that UpdateFunctionConfiguration does not have.
-CREATE_ONLY = {"PackageType", "Architectures", "Publish", "Code", "CodeSigningConfigArn", "TenancyConfig"}
+CREATE_ONLY = {"PackageType", "Architectures", "Publish", "Code"}
 
 
 @pytest.mark.parametrize("case", SETTINGS)
@@ -526,8 +522,8 @@ UNKNOWN_OPERATIONS = [
     ("lambda", "list_layers", {}, "ListLayers"),
     ("lambda", "list_event_source_mappings", {}, "ListEventSourceMappings"),
     ("lambda", "create_alias", {"FunctionName": "victim-of-errors", "Name": "a", "FunctionVersion": "1"}, "CreateAlias"),
-    ("lambda", "put_function_concurrency", {"FunctionName": "victim-of-errors", "ReservedConcurrentExecutions": 1},
-     "PutFunctionConcurrency"),
+    ("lambda", "list_capacity_providers", {}, "ListCapacityProviders"),
+    ("lambda", "get_function_scaling_config", {"FunctionName": "victim-of-errors", "Qualifier": "1"}, "GetFunctionScalingConfig"),
     ("sqs", "list_queues", {}, "ListQueues"),
     ("dynamodb", "list_tables", {}, "ListTables"),
     ("events", "list_rules", {}, "ListRules"),
