@@ -368,15 +368,11 @@ UNSUPPORTED = {
                                               "LocalMountPath": "/mnt/x"}]}, "FileSystemConfigs"),
     "layers": ({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:x:1"]}, "Layers"),
     "a dead-letter queue": ({"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}}, "DeadLetterConfig"),
-    "SnapStart": ({"SnapStart": {"ApplyOn": "PublishedVersions"}}, "SnapStart"),
     "code in S3": ({"Code": {"S3Bucket": "bucket", "S3Key": "key"}}, "S3"),
-    "code signing": ({"CodeSigningConfigArn": "arn:aws:lambda:us-east-1:000000000000:code-signing-config:csc-0123456789abcdef0"},
-                     "CodeSigningConfig"),
-    "tenants": ({"TenancyConfig": {"TenantIsolationMode": "PER_TENANT"}}, "TenancyConfig"),
     "durable functions": ({"DurableConfig": {"ExecutionTimeout": 10, "RetentionPeriodInDays": 1}}, "DurableConfig"),
 }
 #: Members that UpdateFunctionConfiguration does not have.
-CREATE_ONLY = {"PackageType", "Architectures", "Publish", "Code", "CodeSigningConfigArn", "TenancyConfig"}
+CREATE_ONLY = {"PackageType", "Architectures", "Publish", "Code"}
 
 
 @pytest.mark.parametrize("case", SETTINGS)
@@ -522,6 +518,8 @@ UNKNOWN_OPERATIONS = [
     ("lambda", "create_function_url_config", {"FunctionName": "victim-of-errors", "AuthType": "NONE"},
      "CreateFunctionUrlConfig"),
     ("lambda", "get_function_event_invoke_config", {"FunctionName": "victim-of-errors"}, "GetFunctionEventInvokeConfig"),
+    ("lambda", "list_capacity_providers", {}, "ListCapacityProviders"),
+    ("lambda", "get_function_scaling_config", {"FunctionName": "victim-of-errors", "Qualifier": "1"}, "GetFunctionScalingConfig"),
     ("sqs", "list_queues", {}, "ListQueues"),
     ("dynamodb", "list_tables", {}, "ListTables"),
     ("events", "list_rules", {}, "ListRules"),

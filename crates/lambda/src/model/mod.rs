@@ -1,7 +1,7 @@
 //! The shapes of Lambda's requests and answers, and what AWS's model demands of them.
 //!
 //! - [`json`]: reading bodies; AWS's texts for what is not JSON or of the wrong type
-//! - [`requests`], [`responses`]: the shapes, member by member as in AWS's model
+//! - [`requests`], [`responses`]: the shapes, member by member as in AWS's model; [`settings`], [`signing`]: those of these groups
 //! - [`constraints`]: lengths, ranges, patterns and enumerations of the members
 //! - [`tags`]: what may be a tag
 //! - [`unsupported`]: members that would change what runs and cannot be honoured (yet)
@@ -13,6 +13,8 @@ pub(crate) mod constraints;
 pub(crate) mod json;
 pub(crate) mod requests;
 pub(crate) mod responses;
+pub(crate) mod settings;
+pub(crate) mod signing;
 pub(crate) mod tags;
 pub(crate) mod unsupported;
 pub(crate) mod validation;

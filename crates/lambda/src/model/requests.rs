@@ -161,60 +161,6 @@ pub(crate) struct LoggingConfig {
     pub(crate) log_group: Option<String>,
 }
 
-/// `PutFunctionConcurrencyRequest`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct ConcurrencyRequest {
-    #[serde(deserialize_with = "integer")]
-    pub(crate) reserved_concurrent_executions: Option<i64>,
-}
-
-/// `PutFunctionRecursionConfigRequest`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct RecursionRequest {
-    pub(crate) recursive_loop: Option<String>,
-}
-
-/// `PutRuntimeManagementConfigRequest`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct RuntimeManagementRequest {
-    pub(crate) update_runtime_on: Option<String>,
-    pub(crate) runtime_version_arn: Option<String>,
-}
-
-/// `CreateCodeSigningConfigRequest` and `UpdateCodeSigningConfigRequest`: the first has the tags.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct SigningRequest {
-    pub(crate) description: Option<String>,
-    pub(crate) allowed_publishers: Option<AllowedPublishers>,
-    pub(crate) code_signing_policies: Option<SigningPolicies>,
-    pub(crate) tags: Option<BTreeMap<String, String>>,
-}
-
-/// `AllowedPublishers`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct AllowedPublishers {
-    pub(crate) signing_profile_version_arns: Option<Vec<String>>,
-}
-
-/// `CodeSigningPolicies`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct SigningPolicies {
-    pub(crate) untrusted_artifact_on_deployment: Option<String>,
-}
-
-/// `PutFunctionCodeSigningConfigRequest`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct FunctionSigningRequest {
-    pub(crate) code_signing_config_arn: Option<String>,
-}
-
 /// `PublishVersionRequest`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::entry::{Entry, read};
 use super::json_reply;
 use crate::error::LambdaError;
-use crate::model::responses::{AccountLimit, AccountSettingsResponse, AccountUsage};
+use crate::model::settings::{AccountLimit, AccountSettingsResponse, AccountUsage};
 use crate::{Lambda, concurrency, usage};
 
 /// This group's rows of the table.

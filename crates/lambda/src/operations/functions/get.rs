@@ -5,9 +5,8 @@ use http::StatusCode;
 
 use crate::Lambda;
 use crate::error::LambdaError;
-use crate::model::responses::{
-    Concurrency, FunctionCodeLocation, FunctionConfiguration, GetFunctionResponse,
-};
+use crate::model::responses::{FunctionCodeLocation, FunctionConfiguration, GetFunctionResponse};
+use crate::model::settings::Concurrency;
 use crate::names::Target;
 use crate::operations::json_reply;
 use crate::records::RESERVATIONS;
