@@ -17,13 +17,14 @@ use std::time::Duration;
 
 use freehold_base::id::RevisionId;
 use freehold_executor::event::FunctionVersion;
+use freehold_executor::logging::{LogFormat, LogLevel, Logging};
 use freehold_store::{Change, Key, Store, Watch};
 
 use crate::code::CodeStore;
 use crate::error::LambdaError;
 use crate::invoker::Invoker;
 use crate::names::{FunctionId, LATEST};
-use crate::records::{FUNCTIONS, FunctionRecord};
+use crate::records::{self, FUNCTIONS, FunctionRecord};
 
 /// Definitions that are remembered. Beyond it all are forgotten and read again as they are used.
 const REMEMBERED: usize = 100_000;
@@ -168,6 +169,19 @@ fn version_of(id: &FunctionId, record: &FunctionRecord, code: PathBuf) -> Functi
         role_arn: configuration.role.clone(),
         region: id.region.to_string(),
         log_group: configuration.logging.group.clone(),
+        logging: logging_of(&configuration.logging),
         reserved_concurrency: None,
+    }
+}
+
+fn logging_of(logging: &records::Logging) -> Logging {
+    if logging.format != "JSON" {
+        return Logging::default();
+    }
+    let level = |name: &Option<String>| name.as_deref().and_then(LogLevel::named).unwrap_or(LogLevel::Info);
+    Logging {
+        format: LogFormat::Json,
+        application_level: level(&logging.application_level),
+        system_level: level(&logging.system_level),
     }
 }

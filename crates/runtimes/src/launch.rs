@@ -71,6 +71,8 @@ pub struct Settings<'a> {
     pub log_group: &'a str,
     /// Such as `2026/11/23/[$LATEST]0123456789abcdef0123456789abcdef`.
     pub log_stream: &'a str,
+    /// For a function whose log is JSON, the least level of its own lines that is kept, such as `INFO`.
+    pub json_log_level: Option<&'a str>,
     /// The region that the function believes to be in.
     pub region: &'a str,
     /// The execution role's access key.
@@ -262,6 +264,11 @@ fn reserved(installed: &Installed, settings: &Settings<'_>) -> Vec<(String, Stri
         ("LAMBDA_TASK_ROOT", TASK_ROOT.to_owned()),
         ("LAMBDA_RUNTIME_DIR", RUNTIME_DIR.to_owned()),
     ];
+    // As on AWS, which sets neither for text.
+    if let Some(level) = settings.json_log_level {
+        reserved.push(("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned()));
+        reserved.push(("AWS_LAMBDA_LOG_LEVEL", level.to_owned()));
+    }
     // As on AWS, which leaves it out for runtimes that are only an operating system.
     if installed.runtime.family != Family::Provided {
         reserved.push(("AWS_EXECUTION_ENV", format!("AWS_Lambda_{}", installed.runtime.id)));
