@@ -169,15 +169,38 @@ fn arguments(installed: &Installed, settings: &Settings<'_>) -> Vec<String> {
         // Without bytecode: the folders that could hold it are read-only.
         Family::Python => vec!["-S".into(), "-B".into()],
         // AWS's own shares of the function's memory: the heap must end before the environment does.
-        Family::Node => vec![
-            "--expose-gc".into(),
-            format!("--max-semi-space-size={}", (settings.memory_mib / 20).max(1)),
-            format!("--max-old-space-size={}", settings.memory_mib / 10 * 9),
-        ],
+        Family::Node => node_options(installed, settings),
         Family::Provided => Vec::new(),
     };
     arguments.extend(main);
     arguments
+}
+
+/// Features that Node.js has by default and AWS's runtimes have not, by the first version that knows the option, the
+/// releases that AWS turns them off in, and the option that the function can turn them on with.
+const NODE_EXPERIMENTS: [(&str, [u32; 2], &str); 3] = [
+    ("20", [20, 17], "--experimental-require-module"),
+    ("22", [22, 0], "--experimental-require-module"),
+    ("22", [22, 0], "--experimental-detect-module"),
+];
+
+fn node_options(installed: &Installed, settings: &Settings<'_>) -> Vec<String> {
+    // AWS's own shares of the function's memory: the heap must end before the environment does.
+    let mut options = vec![
+        "--expose-gc".into(),
+        format!("--max-semi-space-size={}", (settings.memory_mib / 20).max(1)),
+        format!("--max-old-space-size={}", settings.memory_mib / 10 * 9),
+    ];
+    let mut numbers = installed.version.split('.').map(|number| number.parse().unwrap_or(0));
+    let version = [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)];
+    let chosen = settings.variables.get("NODE_OPTIONS").map_or("", String::as_str);
+    for (release, since, option) in NODE_EXPERIMENTS {
+        let wanted = chosen.split_whitespace().any(|word| word == option);
+        if installed.runtime.release() == release && version >= since && !wanted {
+            options.push(option.replacen("--", "--no-", 1));
+        }
+    }
+    options
 }
 
 /// The whole environment. A later entry wins: what the function may choose, the function's choice, what it may not.
@@ -204,6 +227,11 @@ fn unreserved(installed: &Installed, settings: &Settings<'_>) -> BTreeMap<String
     set("AWS_ENDPOINT_URL", settings.endpoint.to_owned());
     let libraries = "/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib";
     let programs = "/usr/local/bin:/usr/bin/:/bin:/opt/bin";
+    if installed.runtime.family != Family::Provided {
+        // AWS's images start their runtimes by a shell.
+        set("PWD", TASK_ROOT.into());
+        set("SHLVL", "0".into());
+    }
     match installed.runtime.family {
         Family::Provided => {
             set("PATH", programs.into());
