@@ -8,6 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use freehold_base::id::RequestId;
 
+use crate::logging::Logging;
+
 /// Everything about a function that decides what runs. Immutable: any change of code or configuration is a new value
 /// with a new [`key`](Self::key), and environments of the old one are dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct FunctionVersion {
     pub region: String,
     /// Where its log goes, such as `/aws/lambda/hello`.
     pub log_group: String,
+    /// How its log is written.
+    pub logging: Logging,
 }
 
 /// One event for a function.
@@ -64,6 +68,15 @@ pub enum Answer {
     Payload(Bytes),
     /// The function failed: the error JSON that AWS gives (`errorType`, `errorMessage`, `stackTrace`, …).
     Error(Bytes),
+}
+
+impl Answer {
+    /// The answer's text, whatever it is.
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Payload(bytes) | Self::Error(bytes) => bytes,
+        }
+    }
 }
 
 /// What came of one event.

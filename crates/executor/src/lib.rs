@@ -13,6 +13,7 @@
 //! - [`executor`]: the handle: invoke, retire, shut down
 //! - [`limits`]: the settings, AWS's quotas by default
 //! - [`core`]: the pure state machine behind it
+//! - [`logging`]: how a function's log is written, and what of it is kept
 //! - [`logs`]: where log lines go, for now: plain files
 //! - `environment`, `runtime_api`: the shell, one task for each environment
 //!
@@ -24,6 +25,7 @@ mod environment;
 pub mod event;
 pub mod executor;
 pub mod limits;
+pub mod logging;
 pub mod logs;
 mod runtime_api;
 

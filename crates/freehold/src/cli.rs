@@ -309,6 +309,10 @@ pub struct Logs {
     #[arg(long, short)]
     pub follow: bool,
 
+    /// The log group, where the function's configuration names one [default: /aws/lambda/<NAME>].
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+
     /// The server's data folder [default: as for serve].
     #[arg(long, env = "FREEHOLD_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use freehold_base::id::RequestId;
 use freehold_executor::event::FunctionVersion;
+use freehold_executor::logging::{LogFormat, LogLevel, Logging};
 use freehold_store::{Change, Key, Read, Store, StoreError, Watch};
 
 use crate::access;
@@ -26,7 +27,7 @@ use crate::error::LambdaError;
 use crate::invoker::Invoker;
 use crate::names::{FunctionId, LATEST, Target};
 use crate::policy::Document;
-use crate::records::{ALIASES, FUNCTIONS, POLICIES, VERSIONS, VersionRecord};
+use crate::records::{self, ALIASES, FUNCTIONS, POLICIES, VERSIONS, VersionRecord};
 use crate::versions::{self, Found};
 
 /// Definitions that are remembered. Beyond it all are forgotten and read again as they are used.
@@ -188,6 +189,7 @@ impl Functions {
             role_arn: configuration.role.clone(),
             region: id.region.to_string(),
             log_group: configuration.logging.group.clone(),
+            logging: logging_of(&configuration.logging),
         })
     }
 
@@ -277,4 +279,16 @@ async fn is_stored(read: &impl Read, id: &FunctionId, version: &FunctionVersion)
 fn function_in(key: &Key) -> Option<FunctionId> {
     let tables = [FUNCTIONS.parts(key), VERSIONS.parts(key), ALIASES.parts(key), POLICIES.parts(key)];
     FunctionId::from_parts(tables.into_iter().flatten().next()?)
+}
+
+fn logging_of(logging: &records::Logging) -> Logging {
+    if logging.format != "JSON" {
+        return Logging::default();
+    }
+    let level = |name: &Option<String>| name.as_deref().and_then(LogLevel::named).unwrap_or(LogLevel::Info);
+    Logging {
+        format: LogFormat::Json,
+        application_level: level(&logging.application_level),
+        system_level: level(&logging.system_level),
+    }
 }

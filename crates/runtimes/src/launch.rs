@@ -72,6 +72,8 @@ pub struct Settings<'a> {
     pub log_group: &'a str,
     /// Such as `2026/11/23/[$LATEST]0123456789abcdef0123456789abcdef`.
     pub log_stream: &'a str,
+    /// For a function whose log is JSON, the least level of its own lines that is kept, such as `INFO`.
+    pub json_log_level: Option<&'a str>,
     /// The region that the function believes to be in.
     pub region: &'a str,
     /// The execution role's access key.
@@ -176,17 +178,40 @@ fn arguments(installed: &Installed, settings: &Settings<'_>) -> Vec<String> {
         // Without bytecode: the folders that could hold it are read-only.
         Family::Python => vec!["-S".into(), "-B".into()],
         // AWS's own shares of the function's memory: the heap must end before the environment does.
-        Family::Node => vec![
-            "--expose-gc".into(),
-            format!("--max-semi-space-size={}", (settings.memory_mib / 20).max(1)),
-            format!("--max-old-space-size={}", settings.memory_mib / 10 * 9),
-        ],
+        Family::Node => node_options(installed, settings),
         Family::Ruby => installed.options.clone(),
         Family::Java => java::arguments(settings.memory_mib, settings.handler),
         Family::Provided => Vec::new(),
     };
     arguments.extend(main);
     arguments
+}
+
+/// Features that Node.js has by default and AWS's runtimes have not, by the first version that knows the option, the
+/// releases that AWS turns them off in, and the option that the function can turn them on with.
+const NODE_EXPERIMENTS: [(&str, [u32; 2], &str); 3] = [
+    ("20", [20, 17], "--experimental-require-module"),
+    ("22", [22, 0], "--experimental-require-module"),
+    ("22", [22, 0], "--experimental-detect-module"),
+];
+
+fn node_options(installed: &Installed, settings: &Settings<'_>) -> Vec<String> {
+    // AWS's own shares of the function's memory: the heap must end before the environment does.
+    let mut options = vec![
+        "--expose-gc".into(),
+        format!("--max-semi-space-size={}", (settings.memory_mib / 20).max(1)),
+        format!("--max-old-space-size={}", settings.memory_mib / 10 * 9),
+    ];
+    let mut numbers = installed.version.split('.').map(|number| number.parse().unwrap_or(0));
+    let version = [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)];
+    let chosen = settings.variables.get("NODE_OPTIONS").map_or("", String::as_str);
+    for (release, since, option) in NODE_EXPERIMENTS {
+        let wanted = chosen.split_whitespace().any(|word| word == option);
+        if installed.runtime.release() == release && version >= since && !wanted {
+            options.push(option.replacen("--", "--no-", 1));
+        }
+    }
+    options
 }
 
 /// The whole environment. A later entry wins: what the function may choose, the function's choice, what it may not.
@@ -213,6 +238,11 @@ fn unreserved(installed: &Installed, settings: &Settings<'_>) -> BTreeMap<String
     set("AWS_ENDPOINT_URL", settings.endpoint.to_owned());
     let libraries = "/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib";
     let programs = "/usr/local/bin:/usr/bin/:/bin:/opt/bin";
+    if installed.runtime.family != Family::Provided {
+        // AWS's images start their runtimes by a shell.
+        set("PWD", TASK_ROOT.into());
+        set("SHLVL", "0".into());
+    }
     match installed.runtime.family {
         Family::Provided => {
             set("PATH", programs.into());
@@ -287,6 +317,11 @@ fn reserved(installed: &Installed, settings: &Settings<'_>) -> Vec<(String, Stri
         ("LAMBDA_TASK_ROOT", TASK_ROOT.to_owned()),
         ("LAMBDA_RUNTIME_DIR", RUNTIME_DIR.to_owned()),
     ];
+    // As on AWS, which sets neither for text.
+    if let Some(level) = settings.json_log_level {
+        reserved.push(("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned()));
+        reserved.push(("AWS_LAMBDA_LOG_LEVEL", level.to_owned()));
+    }
     // As on AWS, which leaves it out for runtimes that are only an operating system.
     if installed.runtime.family != Family::Provided {
         reserved.push(("AWS_EXECUTION_ENV", format!("AWS_Lambda_{}", installed.runtime.id)));

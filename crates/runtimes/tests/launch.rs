@@ -63,6 +63,8 @@ fn python_gets_aws_s_layout_and_variables() {
         ("TZ", ":UTC"),
         ("PATH", "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin"),
         ("PYTHONPATH", "/var/runtime"),
+        ("PWD", "/var/task"),
+        ("SHLVL", "0"),
     ];
     for (name, value) in expected {
         assert_eq!(variables.get(name).map(String::as_str), Some(value), "{name}");
@@ -82,6 +84,37 @@ fn node_gets_its_share_of_memory_and_search_path() {
     );
     let beginning = "/opt/nodejs/node22/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules";
     assert!(variables["NODE_PATH"].starts_with(beginning), "{}", variables["NODE_PATH"]);
+}
+
+#[test]
+fn node_lacks_the_experiments_that_aws_turns_off() {
+    let options = |runtime, version: &str, own: &[(&str, &str)]| {
+        let mut installed = interpreter(runtime, "bin/node");
+        installed.version = version.into();
+        let (launch, _) = launched(&installed, Path::new("/code"), own);
+        launch.arguments.into_iter().filter(|option| option.starts_with("--no-")).collect::<Vec<_>>()
+    };
+    let (require, detect) = ("--no-experimental-require-module", "--no-experimental-detect-module");
+    assert_eq!(options("nodejs22.x", "22.20.0", &[]), [require, detect]);
+    assert_eq!(options("nodejs20.x", "20.18.0", &[]), [require]);
+    assert!(options("nodejs20.x", "20.9.0", &[]).is_empty(), "it does not know the option");
+    assert!(options("nodejs24.x", "24.19.0", &[]).is_empty());
+    let own = [("NODE_OPTIONS", "--no-warnings --experimental-require-module")];
+    assert_eq!(options("nodejs22.x", "22.20.0", &own), [detect]);
+}
+
+#[test]
+fn the_format_of_the_log_is_told_where_it_is_json() {
+    let installed = interpreter("python3.12", "bin/python3.12");
+    let own = [("AWS_LAMBDA_LOG_FORMAT", "mine")];
+    let (_, variables) = launched(&installed, Path::new("/code"), &own);
+    assert_eq!(variables["AWS_LAMBDA_LOG_FORMAT"], "mine", "for text, AWS sets nothing");
+    let own = BTreeMap::from(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let mut settings = settings(Path::new("/code"), "m.h", &own, "127.0.0.1:9001");
+    settings.json_log_level = Some("WARN");
+    let variables: BTreeMap<_, _> = launch(&installed, &settings).variables.into_iter().collect();
+    assert_eq!(variables["AWS_LAMBDA_LOG_FORMAT"], "JSON");
+    assert_eq!(variables["AWS_LAMBDA_LOG_LEVEL"], "WARN");
 }
 
 #[test]

@@ -299,7 +299,7 @@ fn logging_has_aws_s_format_and_level() {
         let log = without_times(&session.log());
         let first = "[WARNING]\tTIMEZ\t\tat init\n[ERROR]\tTIMEZ\trequest-1\tone 1\n\
                      [WARNING]\tTIMEZ\trequest-1\ttwo\n[INFO]\tTIMEZ\trequest-1\tseen\n\
-                     [ERROR]\tTIMEZ\trequest-1\tboom\nTraceback (most recent call last):\n";
+                     [ERROR]\tTIMEZ\trequest-1\tboom\rTraceback (most recent call last):\r";
         assert!(log.starts_with(first), "{log:?}");
         assert!(log.ends_with("ZeroDivisionError: division by zero\n"), "{log:?}");
     });

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Action, Core, EnvironmentId, EventId, Fate, Init, Rejection};
 use crate::event::{FunctionVersion, ThrottleReason};
 use crate::limits::Limits;
+use crate::logging::Logging;
 
 pub(super) fn version(function: &str, key: &str) -> Arc<FunctionVersion> {
     Arc::new(FunctionVersion {
@@ -24,6 +25,7 @@ pub(super) fn version(function: &str, key: &str) -> Arc<FunctionVersion> {
         role_arn: "arn:aws:iam::123456789012:role/role".to_owned(),
         region: "us-east-1".to_owned(),
         log_group: format!("/aws/lambda/{function}"),
+        logging: Logging::default(),
     })
 }
 

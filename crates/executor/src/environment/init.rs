@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::failure::Failure;
 use super::instance::{self, Instance, StartError};
 use super::invocation::{Attempt, Ended};
-use super::report::{self, Phase};
+use super::report::Phase;
+use super::system::SystemEvent;
 use super::{Commands, Job, Task};
 use crate::event::InvokeError;
 use crate::runtime_api::{Call, Verdict};
@@ -29,9 +30,10 @@ impl Task {
     pub(super) async fn bring_up(&mut self, phase: Phase, limit: Duration) -> InitEnd {
         let began = self.shell.clock.monotonic();
         let (journal, shell) = (&mut self.journal, &self.shell);
-        let started = instance::start(shell, &self.version, &self.role, &self.log_stream, |installed| {
+        let (version, log_stream) = (&self.version, self.log_stream.as_str());
+        let started = instance::start(shell, version, &self.role, log_stream, |installed| {
             if phase == Phase::Init {
-                journal.line_beside(report::init_start(installed));
+                journal.system(&SystemEvent::InitStart { installed, version, log_stream });
                 journal.flush();
             }
         })
@@ -49,6 +51,7 @@ impl Task {
         match (failure, instance.take()) {
             (None, Some(instance)) => {
                 self.init = Some(took);
+                self.init_ended(took, phase, None);
                 InitEnd::Ready(instance)
             }
             (failure, mut instance) => {
@@ -58,11 +61,16 @@ impl Task {
                     instance.output.end_line(&mut self.journal);
                     self.measure(instance);
                 }
-                self.journal.line(report::init_report(took, phase, &failure));
+                self.init_ended(took, phase, Some(&failure));
                 self.journal.flush();
                 InitEnd::Failed { failure, instance }
             }
         }
+    }
+
+    fn init_ended(&mut self, took: Duration, phase: Phase, failure: Option<&Failure>) {
+        self.journal.system(&SystemEvent::InitRuntimeDone { phase, failure });
+        self.journal.system(&SystemEvent::InitReport { took, phase, failure });
     }
 
     async fn await_first_call(&mut self, instance: &mut Instance, limit: Duration) -> Result<(), Failure> {

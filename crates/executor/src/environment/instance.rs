@@ -17,8 +17,10 @@ use tokio::sync::{oneshot, watch};
 use super::failure::Failure;
 use super::identity;
 use super::output::Output;
+use super::system::INITIALIZATION_TYPE;
 use crate::event::{FunctionVersion, InvokeError, RoleIdentity};
 use crate::executor::Shell;
+use crate::logging::LogFormat;
 use crate::runtime_api::{Call, Invocation, Server};
 
 /// Where the Runtime API listens inside.
@@ -219,6 +221,7 @@ fn plan(
     if let Err(error) = check_entrypoint(&installed, &version.code) {
         return Err(StartError::Failed(Failure::InvalidEntrypoint(error.to_string())));
     }
+    let json = version.logging.format == LogFormat::Json;
     let launch = launch::launch(
         &installed,
         &Settings {
@@ -230,13 +233,14 @@ fn plan(
             memory_mib: version.memory_mib,
             log_group: &version.log_group,
             log_stream,
+            json_log_level: json.then(|| version.logging.application_level.name()),
             region: &version.region,
             access_key_id: &role.access_key_id,
             secret_access_key: &role.secret_access_key,
             session_token: &role.session_token,
             runtime_api: &RUNTIME_API.to_string(),
             endpoint: &format!("http://{ENDPOINT}"),
-            initialization_type: "on-demand",
+            initialization_type: INITIALIZATION_TYPE,
         },
     );
     let mut mounts = launch.mounts;

@@ -11,6 +11,7 @@ use freehold_sandbox::spec::Exit;
 use super::failure::{self, Failure};
 use super::instance::Instance;
 use super::journal::{ms_since_1970, wall_ms};
+use super::system::SystemEvent;
 use super::{Commands, Job, Task, identity, report};
 use crate::event::{Answer, InvokeError, Outcome, Usage};
 use crate::runtime_api::{Call, Invocation, Posted, Verdict};
@@ -224,8 +225,15 @@ impl Task {
             max_memory_mib: self.max_memory_mib,
             init,
         };
-        self.journal.line(report::end(id));
-        self.journal.line(report::report(id, &usage, failure.as_ref()));
+        let produced_bytes = if failure.is_none() { answer.bytes().len() } else { 0 };
+        let (request_id, failed) = (id, failure.as_ref());
+        self.journal.system(&SystemEvent::RuntimeDone {
+            request_id,
+            duration,
+            produced_bytes,
+            failure: failed,
+        });
+        self.journal.system(&SystemEvent::Report { request_id, usage: &usage, failure: failed });
         let log_tail = self.journal.take_tail();
         self.journal.flush();
         self.record(&job, &usage, matches!(answer, Answer::Error(_)));
@@ -243,7 +251,8 @@ impl Task {
     }
 
     pub(super) fn start_line(&mut self, job: &Job) {
-        self.journal.line(report::start(job.event.request_id.as_str(), &self.version.version));
+        let request_id = job.event.request_id.as_str();
+        self.journal.system(&SystemEvent::Start { request_id, version: &self.version });
     }
 
     fn invocation(&self, job: &Job, attempt: &Attempt) -> Invocation {

@@ -1,4 +1,5 @@
-//! The log of one environment: lines on their way to the sink, and the tail of the current event.
+//! The log of one environment: the function's lines and the system's on their way to the sink, in the format and from the
+//! level that are configured, and the tail of the current event.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,7 +8,11 @@ use bytes::Bytes;
 use freehold_base::clock::SharedClock;
 use freehold_base::limits::LOG_TAIL_BYTES;
 
+use jiff::Timestamp;
+
+use super::system::SystemEvent;
 use crate::event::{LogBatch, LogSink};
+use crate::logging::{LogFormat, Logging};
 
 /// What is collected before it goes to the sink in any case, in bytes.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -19,6 +24,7 @@ const LINE_OVERHEAD_BYTES: usize = 48;
 pub(super) struct Journal {
     sink: Arc<dyn LogSink>,
     clock: SharedClock,
+    logging: Logging,
     group: Arc<str>,
     stream: Arc<str>,
     lines: Vec<(u64, Bytes)>,
@@ -27,25 +33,52 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    pub(super) fn new(sink: Arc<dyn LogSink>, clock: SharedClock, group: &str, stream: &str) -> Self {
+    pub(super) fn new(
+        sink: Arc<dyn LogSink>,
+        clock: SharedClock,
+        logging: Logging,
+        group: &str,
+        stream: &str,
+    ) -> Self {
         let (group, stream) = (Arc::from(group), Arc::from(stream));
-        Self { sink, clock, group, stream, lines: Vec::new(), bytes: 0, tail: Tail::default() }
+        Self { sink, clock, logging, group, stream, lines: Vec::new(), bytes: 0, tail: Tail::default() }
     }
 
-    /// Adds one line.
-    pub(super) fn line(&mut self, line: impl Into<Bytes>) {
-        let line = line.into();
+    /// Adds one line that the function wrote, if its level is high enough.
+    pub(super) fn line(&mut self, line: Bytes) {
+        if self.logging.keeps(&line) {
+            self.add(line);
+        }
+    }
+
+    /// Adds what the system tells, if the format has a line for it and its level is high enough.
+    pub(super) fn system(&mut self, event: &SystemEvent<'_>) {
+        match self.logging.format {
+            LogFormat::Text => {
+                let Some(line) = event.text() else { return };
+                // As on AWS, where the tail begins with START.
+                if matches!(event, SystemEvent::InitStart { .. }) {
+                    self.lines.push((wall_ms(&self.clock), line.into()));
+                } else {
+                    self.add(line.into());
+                }
+            }
+            LogFormat::Json if event.level() >= self.logging.system_level => {
+                let now = i64::try_from(wall_ms(&self.clock)).unwrap_or(i64::MAX);
+                let now = Timestamp::from_millisecond(now).unwrap_or(Timestamp::MAX);
+                self.add(event.json(&format!("{now:.3}")).into());
+            }
+            LogFormat::Json => {}
+        }
+    }
+
+    fn add(&mut self, line: Bytes) {
         self.tail.push(&line);
         self.bytes += line.len() + LINE_OVERHEAD_BYTES;
         self.lines.push((wall_ms(&self.clock), line));
         if self.bytes >= BATCH_BYTES {
             self.flush();
         }
-    }
-
-    /// Adds one line that belongs to no event's tail.
-    pub(super) fn line_beside(&mut self, line: impl Into<Bytes>) {
-        self.lines.push((wall_ms(&self.clock), line.into()));
     }
 
     /// Hands over what was collected.

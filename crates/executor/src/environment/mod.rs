@@ -8,7 +8,7 @@
 //! - [`mod@self`]: [`spawn`], the life cycle, what happens between events
 //! - `invocation`: one event from dispatch to answer; `init`: the Init phase
 //! - `instance`: the running sandbox and what hangs on it; `identity`: its names and credentials
-//! - `journal`, `output`, `report`: its log; `failure`: AWS's words for what went wrong
+//! - `journal`, `output`, `system`, `report`: its log; `failure`: AWS's words for what went wrong
 //!
 //! The task owns all of its environment's state; others reach it by [`Command`]s alone. If it panics, its environment
 //! dies with it and no other notices. After a timeout or a crash the sandbox is removed and the task ends.
@@ -21,6 +21,7 @@ mod invocation;
 mod journal;
 mod output;
 mod report;
+mod system;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,6 +146,7 @@ async fn run(mut commands: Commands, version: Arc<FunctionVersion>) {
         journal: Journal::new(
             Arc::clone(&shell.logs),
             Arc::clone(&shell.clock),
+            version.logging,
             &version.log_group,
             &log_stream,
         ),

@@ -38,15 +38,17 @@ pub(super) fn report(request_id: &str, usage: &Usage, failure: Option<&Failure>)
 
 /// What is printed where Init failed; a successful one shows in the REPORT line.
 pub(super) fn init_report(took: Duration, phase: Phase, failure: &Failure) -> String {
-    let phase = match phase {
-        Phase::Init => "init",
-        Phase::Invoke => "invoke",
-    };
+    let phase = phase.name();
     format!("INIT_REPORT Init Duration: {:.2} ms\tPhase: {phase}\t{}", milliseconds(took), failure.status())
 }
 
 /// The first line of an environment's log. AWS's also names the ARN of the runtime's version, which we do not have.
 pub(super) fn init_start(installed: &Installed) -> String {
+    format!("INIT_START Runtime Version: {}", runtime_version(installed))
+}
+
+/// Such as `python:3.12.1`.
+pub(super) fn runtime_version(installed: &Installed) -> String {
     let id = installed.runtime.id;
     let (name, version) = match installed.runtime.family {
         Family::Python => ("python", installed.version.as_str()),
@@ -55,7 +57,7 @@ pub(super) fn init_start(installed: &Installed) -> String {
         Family::Ruby => ("ruby", installed.version.as_str()),
         Family::Provided => id.split_once('.').unwrap_or((id, "")),
     };
-    format!("INIT_START Runtime Version: {name}:{version}")
+    format!("{name}:{version}")
 }
 
 /// Within what Init runs.
@@ -65,6 +67,16 @@ pub(super) enum Phase {
     Init,
     /// Again, within the first event, because the first attempt failed ("suppressed init").
     Invoke,
+}
+
+impl Phase {
+    /// AWS's name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Invoke => "invoke",
+        }
+    }
 }
 
 /// What is billed: duration and Init, rounded up to the next ms.

@@ -17,6 +17,7 @@ use freehold_base::id::RequestId;
 use freehold_executor::event::{
     Event, FunctionVersion, InvokeError, LogBatch, LogSink, Outcome, PlatformEndpoint, RoleIdentity,
 };
+use freehold_executor::logging::Logging;
 use freehold_executor::{Executor, Limits, Options};
 use freehold_ledger::Ledger;
 use freehold_runtimes::catalog::{Catalog, Options as CatalogOptions};
@@ -304,6 +305,7 @@ pub(crate) struct Setup {
     pub(crate) timeout: Duration,
     pub(crate) ledger: Option<Ledger>,
     pub(crate) bootstrap: bool,
+    pub(crate) logging: Logging,
 }
 
 pub(crate) fn setup<F>(code: impl Fn(Program) -> F + Send + Sync + 'static) -> Setup
@@ -315,7 +317,8 @@ where
     let sandbox = FakeSandbox { code, deeds, fails: None, panics_on: None, count: AtomicUsize::new(0) };
     // Tests share the machine: unless a test is about that, a slow runtime is no reason for another environment.
     let limits = Limits { settle_grace: PATIENCE, ..Limits::default() };
-    Setup { sandbox, limits, timeout: PATIENCE, ledger: None, bootstrap: true }
+    let logging = Logging::default();
+    Setup { sandbox, limits, timeout: PATIENCE, ledger: None, bootstrap: true, logging }
 }
 
 impl Setup {
@@ -342,6 +345,7 @@ impl Setup {
             role_arn: "arn:aws:iam::123456789012:role/role".to_owned(),
             region: "us-east-1".to_owned(),
             log_group: "/aws/lambda/hello".to_owned(),
+            logging: self.logging,
         });
         let (lines, endpoint) = (Arc::new(Lines::default()), Arc::new(Endpoint::default()));
         let deeds = self.sandbox.deeds.subscribe();

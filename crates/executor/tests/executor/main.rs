@@ -6,4 +6,5 @@ mod fake;
 mod hostile;
 mod life;
 mod limits;
+mod logging;
 mod speed;

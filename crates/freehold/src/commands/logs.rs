@@ -25,7 +25,7 @@ pub(super) async fn run(words: Logs, as_json: bool) -> Result<u8> {
     if !folder.is_dir() {
         bail!("{} holds no logs: is it the server's data folder? (see --data)", data.display());
     }
-    let group = format!("/aws/lambda/{}", reference.name);
+    let group = words.group.unwrap_or_else(|| format!("/aws/lambda/{}", reference.name));
     let mut reader = LogReader::open(&folder, &group);
     print(reader.last_lines(LINES_MAX)?, as_json)?;
     if !words.follow {

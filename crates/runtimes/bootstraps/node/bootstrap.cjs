@@ -8,6 +8,7 @@
 // - loader.cjs: finds the handler
 // - paths.cjs: lets ES modules find what `NODE_PATH` names
 // - errors.cjs: the runtime's own errors
+// - store.cjs: what libraries ask for the current event's ids
 //
 // A handler may end in three ways: by its promise, by its callback, or (a plain function that calls nothing back) by
 // running out of things to do. The latter two do not exist from nodejs24.x on. What functions can observe is AWS's.
@@ -15,6 +16,7 @@
 const { RuntimeApi } = require('./client.cjs');
 const { describe, promisesOnly, JSONStringifyError, UnhandledPromiseRejection } = require('./errors.cjs');
 const { load } = require('./loader.cjs');
+const { InvokeStore } = require('./store.cjs');
 
 // AWS's exit statuses of a runtime whose function left an exception or a rejection to it.
 const EXIT_UNCAUGHT = 129;
@@ -24,6 +26,9 @@ const EXIT_UNHANDLED = 128;
 const state = { requestId: promisesOnly ? '-' : undefined };
 const api = new RuntimeApi(process.env.AWS_LAMBDA_RUNTIME_API);
 const logFailure = require('./console.cjs').patch(state, describe);
+
+// What libraries ask for the current event's ids, from nodejs24.x on.
+const store = promisesOnly ? new InvokeStore() : undefined;
 
 // What happens when nothing is left to do. Nothing, by default: then the process ends.
 let onEmptyLoop = () => {};
@@ -41,6 +46,7 @@ function setGlobals() {
         throw new Error('awslambda.HttpResponseStream: Freehold does not stream responses yet.');
       }
     },
+    ...(store && { InvokeStore: store }),
   };
 }
 
@@ -57,12 +63,16 @@ function postError(path, error) {
 const postResponse = (id, text) => api.post(`invocation/${id}/response`, text);
 
 function toJson(value) {
+  let text;
   try {
-    return JSON.stringify(value) ?? 'null';
+    text = JSON.stringify(value === undefined ? null : value);
   } catch {
     const message = 'Unable to stringify response body';
     throw promisesOnly ? new JSONStringifyError(message) : new Error(message);
   }
+  // A function or a symbol.
+  if (text === undefined) throw new TypeError('Wrong arguments');
+  return text;
 }
 
 function parseHeader(fields, field, name) {
@@ -77,9 +87,13 @@ function parseHeader(fields, field, name) {
 function contextData(fields) {
   const deadline = Number(fields['lambda-runtime-deadline-ms']);
   const { env } = process;
-  const fromEnvironment = {
-    functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
+  const names = {
     functionName: env.AWS_LAMBDA_FUNCTION_NAME,
+    functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
+  };
+  const fromEnvironment = {
+    // In the order of AWS's object, which shows when it is logged.
+    ...(promisesOnly ? names : { functionVersion: names.functionVersion, functionName: names.functionName }),
     memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
     logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
     logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
@@ -90,10 +104,10 @@ function contextData(fields) {
     invokedFunctionArn: fields['lambda-runtime-invoked-function-arn'],
     awsRequestId: fields['lambda-runtime-aws-request-id'],
     tenantId: fields['lambda-runtime-aws-tenant-id'],
+    ...(promisesOnly && { xRayTraceId: fields['lambda-runtime-trace-id'] }),
     getRemainingTimeInMillis: () => deadline - Date.now(),
   };
-  if (!promisesOnly) return { ...fromEnvironment, ...fromEvent };
-  return { ...fromEvent, xRayTraceId: fields['lambda-runtime-trace-id'], ...fromEnvironment };
+  return promisesOnly ? { ...fromEvent, ...fromEnvironment } : { ...fromEnvironment, ...fromEvent };
 }
 
 async function nextEvent() {
@@ -111,7 +125,9 @@ async function nextEvent() {
 async function servePromise(handler, { id, fields, body }) {
   let text;
   try {
-    text = toJson(await handler(JSON.parse(body.toString()), contextData(fields)));
+    const context = contextData(fields);
+    const event = JSON.parse(body.toString());
+    text = toJson(await store.run(context, () => handler(event, context)));
   } catch (error) {
     logFailure('Invoke Error', error);
     return postError(`invocation/${id}/error`, error);
@@ -194,6 +210,8 @@ async function main() {
     await postError('init/error', error);
     process.exit(promisesOnly ? 1 : EXIT_UNCAUGHT);
   }
+  // What went wrong while it was loaded is the init's failure, as long as no event has been asked for.
+  if (!promisesOnly) await new Promise(setImmediate);
   const serve = promisesOnly ? servePromise : serveAnyStyle;
   for (;;) {
     await serve(handler, await nextEvent());

@@ -36,8 +36,8 @@ exports.UnhandledPromiseRejection = class extends kind('UnhandledPromiseRejectio
   }
 };
 
-const isError = (value) => value instanceof Error ||
-  [value?.name, value?.message, value?.stack].every((field) => field && typeof field === 'string');
+const isError = (value) => value instanceof Error || (!exports.promisesOnly &&
+  [value?.name, value?.message, value?.stack].every((field) => field && typeof field === 'string'));
 
 // A character that AWS's own way of transport does not carry.
 const escapeDelete = (text) => text?.replace(/\x7F/g, '%7F');

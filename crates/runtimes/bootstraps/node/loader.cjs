@@ -11,7 +11,7 @@ const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
 exports.load = async function load(root, name) {
   if (name.includes('..')) {
     throw new errors.MalformedHandlerName(
-      `'${name}' is not a valid handler name: it must not contain '..'. Give the module's folder from the root.`,
+      `'${name}' is not a valid handler name. Use absolute paths when specifying root directories in handler names.`,
     );
   }
   const base = path.basename(name);

@@ -10,6 +10,8 @@ import traceback
 
 TEXT_FORMAT = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s\n"
 TEXT_TIME = "%Y-%m-%dT%H:%M:%S"
+# What separates the lines of one entry.
+LINE_END = "\r"
 JSON_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 # What a record has by itself; all else was given by `extra` and is part of the JSON line.
@@ -28,8 +30,9 @@ def attach(logging, bootstrap):
     class LambdaLoggerHandler(logging.Handler):
         def emit(self, record):
             record.aws_request_id = bootstrap.request_id
-            text = self.format(record)
-            sys.stdout.write(text if text.endswith("\n") else text + "\n")
+            # One record is one entry of the log, however many lines it has.
+            text = self.format(record).rstrip("\n").replace("\n", LINE_END)
+            sys.stdout.write(text + "\n")
 
     class JsonFormatter(logging.Formatter):
         def format(self, record):
@@ -58,8 +61,10 @@ def attach(logging, bootstrap):
         return {name: value for name, value in fields.items() if value is not None}
 
     logging.Formatter.converter = time.gmtime
-    handler = LambdaLoggerHandler()
     as_json = log_format == "JSON"
+    if as_json or level:
+        LambdaLoggerHandler.__name__ = LambdaLoggerHandler.__qualname__ = "LambdaLoggerHandlerWithFrameType"
+    handler = LambdaLoggerHandler()
     handler.setFormatter(JsonFormatter() if as_json else logging.Formatter(TEXT_FORMAT, TEXT_TIME))
     root = logging.getLogger()
     root.addHandler(handler)

@@ -228,6 +228,7 @@ pub fn settings<'a>(
         variables,
         memory_mib: 256,
         log_group: "/aws/lambda/hello",
+        json_log_level: None,
         log_stream: "2026/11/23/[$LATEST]0123456789abcdef0123456789abcdef",
         region: "eu-central-1",
         access_key_id: "ASIAEXAMPLE",

@@ -1,6 +1,7 @@
 //! `Invoke`: what the executor is given, and what the client is.
 
 use freehold_executor::event::ThrottleReason;
+use freehold_executor::logging::{LogFormat, LogLevel, Logging};
 
 use super::*;
 
@@ -37,8 +38,22 @@ async fn an_event_goes_through_and_its_answer_comes_back() {
     assert_eq!(event.trace_header.as_deref(), Some("Root=1-2-3"));
     assert_eq!(version.variables["KEY"], "value");
     assert_eq!(version.log_group, "/my/group");
+    assert_eq!(version.logging, Logging::default());
     assert_eq!((version.name.as_str(), version.version.as_str()), ("f", "$LATEST"));
     assert_eq!(version.role_arn, ROLE);
+}
+
+#[tokio::test]
+async fn the_logging_configuration_goes_through() {
+    let fixture = Fixture::new().await;
+    let mut body = creation("f");
+    body["LoggingConfig"] = json!({"LogFormat": "JSON", "ApplicationLogLevel": "FATAL"});
+    fixture.json(with_body(call("CreateFunction", None), &body)).await;
+    fixture.executor.answers.lock().unwrap().push(Ok(outcome(Answer::Payload("1".into()))));
+    fixture.send(invoke("{}")).await.unwrap();
+    let (version, _) = fixture.invoked();
+    let (application_level, system_level) = (LogLevel::Fatal, LogLevel::Info);
+    assert_eq!(version.logging, Logging { format: LogFormat::Json, application_level, system_level });
 }
 
 #[tokio::test]

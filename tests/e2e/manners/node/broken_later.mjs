@@ -1,0 +1,3 @@
+setTimeout(() => { throw new Error('soon'); }, 1);
+const waited = await new Promise((done) => setTimeout(done, 3000));
+export const handler = async () => 1;

@@ -1,0 +1,5 @@
+console.log('loading');
+function prepare() {
+  throw new RangeError('too early');
+}
+prepare();

@@ -1,0 +1,1 @@
+from cases import nothing_of_that_name

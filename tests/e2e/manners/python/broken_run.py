@@ -1,0 +1,8 @@
+print("importing")
+
+
+def prepare():
+    raise RuntimeError("too early")
+
+
+prepare()
