@@ -11,6 +11,7 @@
 //! - `operations`: one file per operation, and the table by which the gateway knows them
 //! - `model`, `names`, `settings`: from a request to what is meant and stored
 //! - `versions`: what a qualifier means, and how a version is published
+//! - `layers`: layer versions, and how functions refer to them
 //! - [`package`]: checks and unpacks deployment packages
 //! - [`error`]: why an operation failed, in AWS's codes and words
 //!
@@ -22,6 +23,7 @@ mod code;
 pub mod error;
 mod functions;
 mod invoker;
+mod layers;
 mod model;
 mod names;
 mod operations;

@@ -8,9 +8,11 @@
 //! | [`ALIASES`] | an alias |
 //! | [`CODE_USES`] | by the hash of each zip the versions that use it: whether it is still needed is one short scan |
 //!
+//! (The tables of layers are in `layers::records`.)
+//!
 //! What belongs together is written in one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_base::id::RevisionId;
 use freehold_store::keyspace::{
@@ -19,6 +21,8 @@ use freehold_store::keyspace::{
 use freehold_store::{BlobId, Key, Part, PartValue, Read, Record, StoreError, Table, Transaction};
 use serde::{Deserialize, Serialize};
 
+use crate::code;
+use crate::layers::AttachedLayer;
 use crate::names::{FunctionId, LATEST};
 
 /// The functions: account, region, name.
@@ -29,7 +33,8 @@ pub(crate) const VERSIONS: Table<PublishedRecord> = Table::new(LAMBDA_VERSIONS);
 pub(crate) const NUMBERS: Table<NumberRecord> = Table::new(LAMBDA_NUMBERS);
 /// Aliases: account, region, name, alias.
 pub(crate) const ALIASES: Table<AliasRecord> = Table::new(LAMBDA_ALIASES);
-/// Who uses a zip: its hash, then account, region, name and version.
+/// Who uses a zip (or what layers are merged to): its hash, then account, region, name and version. A layer's name is
+/// written with `layer:` before it, which no function's name has.
 pub(crate) const CODE_USES: Table<CodeUse> = Table::new(LAMBDA_CODE);
 
 /// One function.
@@ -106,6 +111,23 @@ pub(crate) struct Configuration {
     pub(crate) logging: Logging,
     /// Whether the client gave an (empty) VPC configuration: then an empty one is given back.
     pub(crate) vpc_given: bool,
+    /// Its layers, in order. All that running needs of them is here: a layer version may be deleted meanwhile.
+    #[serde(default)]
+    pub(crate) layers: Vec<AttachedLayer>,
+}
+
+impl VersionRecord {
+    /// Its layers' zips, in order.
+    pub(crate) fn layer_zips(&self) -> Vec<BlobId> {
+        self.configuration.layers.iter().map(|layer| layer.zip.clone()).collect()
+    }
+
+    /// Everything that it uses of the code store: its zip, its layers' zips, and what they are merged to.
+    pub(crate) fn code_uses(&self) -> BTreeSet<BlobId> {
+        let layers = self.layer_zips();
+        let merged = code::merged(&layers);
+        [self.code.zip.clone()].into_iter().chain(merged).chain(layers).collect()
+    }
 }
 
 /// How a function's logs look and where they go.
@@ -125,6 +147,9 @@ pub(crate) struct Code {
     pub(crate) zip: BlobId,
     /// Size of the zip, in bytes.
     pub(crate) size_bytes: u64,
+    /// Its size unpacked, in bytes; 0 where it was stored before this was recorded.
+    #[serde(default)]
+    pub(crate) unzipped_bytes: u64,
     /// `x86_64` or `arm64`.
     pub(crate) architecture: String,
 }
@@ -161,12 +186,13 @@ pub(crate) fn put(
     record: &FunctionRecord,
 ) -> Result<(), StoreError> {
     FUNCTIONS.put(transaction, &id.parts(), record)?;
-    let zip = &record.latest.code.zip;
-    if old.is_none_or(|old| old.latest.code.zip != *zip) {
-        if let Some(old) = old {
-            CODE_USES.delete(transaction, &use_parts(&old.latest.code.zip, id, LATEST));
-        }
-        CODE_USES.put(transaction, &use_parts(zip, id, LATEST), &CodeUse {})?;
+    let before = old.map(|old| old.latest.code_uses()).unwrap_or_default();
+    let after = record.latest.code_uses();
+    for unused in before.difference(&after) {
+        CODE_USES.delete(transaction, &use_parts(unused, id, LATEST));
+    }
+    for used in after.difference(&before) {
+        CODE_USES.put(transaction, &use_parts(used, id, LATEST), &CodeUse {})?;
     }
     Ok(())
 }
@@ -180,13 +206,18 @@ pub(crate) fn put_version(
 ) -> Result<(), StoreError> {
     NUMBERS.put(transaction, &id.parts(), &NumberRecord { last: number })?;
     VERSIONS.put(transaction, &id.version_parts(number), record)?;
-    CODE_USES.put(transaction, &use_parts(&record.version.code.zip, id, &number.to_string()), &CodeUse {})
+    for used in record.version.code_uses() {
+        CODE_USES.put(transaction, &use_parts(&used, id, &number.to_string()), &CodeUse {})?;
+    }
+    Ok(())
 }
 
 /// Deletes a published version.
 pub(crate) fn delete_version(transaction: &Transaction, id: &FunctionId, number: u64, old: &PublishedRecord) {
     VERSIONS.delete(transaction, &id.version_parts(number));
-    CODE_USES.delete(transaction, &use_parts(&old.version.code.zip, id, &number.to_string()));
+    for used in old.version.code_uses() {
+        CODE_USES.delete(transaction, &use_parts(&used, id, &number.to_string()));
+    }
 }
 
 /// Deletes the function with all that belongs to it, and gives the versions that it had.
@@ -196,7 +227,9 @@ pub(crate) async fn delete(
     old: FunctionRecord,
 ) -> Result<Vec<VersionRecord>, StoreError> {
     FUNCTIONS.delete(transaction, &id.parts());
-    CODE_USES.delete(transaction, &use_parts(&old.latest.code.zip, id, LATEST));
+    for used in old.latest.code_uses() {
+        CODE_USES.delete(transaction, &use_parts(&used, id, LATEST));
+    }
     let mut versions = vec![old.latest];
     for (number, published) in published(transaction, id).await? {
         delete_version(transaction, id, number, &published);

@@ -29,7 +29,7 @@ const TAG_VALUE_LENGTH: usize = 256;
 const DEFAULT_LOG_LEVEL: &str = "INFO";
 
 /// Every runtime in AWS's model: naming one that Freehold lacks is another error than naming none at all.
-const RUNTIMES_OF_AWS: [&str; 50] = [
+pub(crate) const RUNTIMES_OF_AWS: [&str; 50] = [
     "nodejs",
     "nodejs4.3",
     "nodejs6.10",
@@ -185,6 +185,7 @@ pub(crate) fn create(
             group: format!("/aws/lambda/{}", id.name),
         },
         vpc_given: false,
+        layers: Vec::new(),
     };
     update(fresh, &id.region, request, Some(runtime))
 }

@@ -17,6 +17,7 @@ pub(super) fn version(function: &str, key: &str, reserved: Option<u32>) -> Arc<F
         runtime: "provided.al2023".to_owned(),
         handler: "handler".to_owned(),
         code: "/nowhere".into(),
+        layers: None,
         variables: BTreeMap::new(),
         memory_mib: 128,
         timeout: Duration::from_secs(3),

@@ -11,11 +11,6 @@ const fn operation(name: &'static str, verb: Verb, path: &'static str) -> KnownO
 
 /// What is missing.
 pub(super) const KNOWN: &[KnownOperation] = &[
-    operation(
-        "AddLayerVersionPermission",
-        Post,
-        "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
-    ),
     operation("AddPermission", Post, "/2015-03-31/functions/{FunctionName}/policy"),
     operation(
         "CheckpointDurableExecution",
@@ -42,7 +37,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     ),
     operation("DeleteFunctionUrlConfig", Delete, "/2021-10-31/functions/{FunctionName}/url"),
-    operation("DeleteLayerVersion", Delete, "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}"),
     operation(
         "DeleteProvisionedConcurrencyConfig",
         Delete,
@@ -78,9 +72,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "/2025-11-30/functions/{FunctionName}/function-scaling-config",
     ),
     operation("GetFunctionUrlConfig", Get, "/2021-10-31/functions/{FunctionName}/url"),
-    operation("GetLayerVersion", Get, "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}"),
-    operation("GetLayerVersionByArn", Get, "/2018-10-31/layers?find=LayerVersion"),
-    operation("GetLayerVersionPolicy", Get, "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy"),
     operation("GetPolicy", Get, "/2015-03-31/functions/{FunctionName}/policy"),
     operation(
         "GetProvisionedConcurrencyConfig",
@@ -123,8 +114,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         Get,
         "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}/functions",
     ),
-    operation("ListLayerVersions", Get, "/2018-10-31/layers/{LayerName}/versions"),
-    operation("ListLayers", Get, "/2018-10-31/layers"),
     operation(
         "ListProvisionedConcurrencyConfigs",
         Get,
@@ -132,7 +121,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
     ),
     operation("ListTags", Get, "/2017-03-31/tags/{Resource}"),
     operation("PauseDurableExecution", Post, "/2025-12-01/durable-executions/{DurableExecutionArn}/pause"),
-    operation("PublishLayerVersion", Post, "/2018-10-31/layers/{LayerName}/versions"),
     operation(
         "PutFunctionCodeSigningConfig",
         Put,
@@ -160,11 +148,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "PutRuntimeManagementConfig",
         Put,
         "/2021-07-20/functions/{FunctionName}/runtime-management-config",
-    ),
-    operation(
-        "RemoveLayerVersionPermission",
-        Delete,
-        "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy/{StatementId}",
     ),
     operation("RemovePermission", Delete, "/2015-03-31/functions/{FunctionName}/policy/{StatementId}"),
     operation("ResumeDurableExecution", Post, "/2025-12-01/durable-executions/{DurableExecutionArn}/resume"),

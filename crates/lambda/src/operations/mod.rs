@@ -1,6 +1,6 @@
 //! The operations: a file or folder for each group, and the table by which the gateway knows them.
 //!
-//! - `functions`, `versions`, `aliases`, `invoke`: one group each, which lists its own rows (`ENTRIES`)
+//! - `functions`, `versions`, `aliases`, `layers`, `invoke`: one group each, which lists its own rows (`ENTRIES`)
 //! - `entry`: what a row says; `page`: what lists have in common
 //! - `known`: what AWS has and this service has not (yet)
 //!
@@ -12,6 +12,7 @@ mod entry;
 mod functions;
 mod invoke;
 mod known;
+mod layers;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -41,7 +42,8 @@ pub(crate) static DEFINITION: Definition = Definition {
 };
 
 /// The rows, by group.
-const GROUPS: &[&[Entry]] = &[invoke::ENTRIES, functions::ENTRIES, versions::ENTRIES, aliases::ENTRIES];
+const GROUPS: &[&[Entry]] =
+    &[invoke::ENTRIES, functions::ENTRIES, versions::ENTRIES, aliases::ENTRIES, layers::ENTRIES];
 
 /// Every operation that is answered.
 pub(crate) static OPERATIONS: [Operation; count(GROUPS)] = listed(GROUPS);

@@ -6,7 +6,9 @@ use freehold_wire::service::{Call, Reply};
 use http::StatusCode;
 
 use crate::Lambda;
+use crate::code::Added;
 use crate::error::LambdaError;
+use crate::layers::Wanted;
 use crate::model::requests::{CodeRequest, FunctionRequest};
 use crate::model::responses::FunctionConfiguration;
 use crate::model::unsupported::{self, host_architecture};
@@ -14,8 +16,8 @@ use crate::model::validation::Violations;
 use crate::model::{constraints, json};
 use crate::names::{FunctionId, Target};
 use crate::operations::json_reply;
-use crate::records::{self, Code, FUNCTIONS, FunctionRecord, VersionRecord};
-use crate::{settings, versions};
+use crate::records::{self, Code, Configuration, FUNCTIONS, FunctionRecord, VersionRecord};
+use crate::{layers, settings, versions};
 
 /// Length of a bare function name, in characters.
 const NAME_LENGTH: usize = 64;
@@ -41,19 +43,21 @@ pub(super) async fn create_function(lambda: Lambda, call: Call) -> Result<Reply,
     if FUNCTIONS.get(&snapshot, &id.parts()).await?.is_some() {
         return Err(LambdaError::AlreadyExists(id.name));
     }
+    let layers = Wanted::of(&call, request.layers.take().unwrap_or_default())?;
+    let attached = layers.find(&snapshot).await?;
     let (size_bytes, publish) = (zip.len() as u64, request.publish == Some(true));
     let tags = request.tags.take().unwrap_or_default();
-    let configuration = settings::create(&id, request, &runtime)?;
-    let (zip, claim) = lambda.code.add(zip).await?;
+    let configuration = Configuration { layers: attached, ..settings::create(&id, request, &runtime)? };
+    let Added { zip, unzipped_bytes, claim } = lambda.code.add(zip).await?;
     let latest = VersionRecord {
         configuration,
-        code: Code { zip, size_bytes, architecture: host_architecture().to_owned() },
+        code: Code { zip, size_bytes, unzipped_bytes, architecture: host_architecture().to_owned() },
         last_modified_ms: lambda.now_ms(),
         revision_id: RevisionId::random(),
         deployment: uuid::Uuid::new_v4().to_string(),
     };
     let record = FunctionRecord { latest, tags };
-    let committed = commit(&lambda, &id, &record, publish).await;
+    let committed = commit(&lambda, &id, &record, &layers, publish).await;
     drop(claim);
     match committed {
         Ok(published) => {
@@ -62,7 +66,9 @@ pub(super) async fn create_function(lambda: Lambda, call: Call) -> Result<Reply,
             json_reply(StatusCode::CREATED, &shown)
         }
         Err(error) => {
-            lambda.code.discard(&record.latest.code.zip).await?;
+            for unused in record.latest.code_uses() {
+                lambda.code.discard(&unused).await?;
+            }
             Err(error)
         }
     }
@@ -73,14 +79,19 @@ async fn commit(
     lambda: &Lambda,
     id: &FunctionId,
     record: &FunctionRecord,
+    layers: &Wanted,
     publish: bool,
 ) -> Result<Option<(u64, VersionRecord)>, LambdaError> {
+    layers::check_size(&record.latest)?;
+    lambda.code.merged_folder(&record.latest.layer_zips()).await?;
     let store = &lambda.store;
     store
         .transact(|transaction| async move {
             if FUNCTIONS.get(&transaction, &id.parts()).await?.is_some() {
                 return Err(LambdaError::AlreadyExists(id.name.clone()));
             }
+            // They may have been deleted, or closed to others, meanwhile.
+            layers.find(&transaction).await?;
             records::put(&transaction, id, None, record)?;
             match publish {
                 true => Ok(Some(versions::publish(&transaction, id, record, None).await?)),

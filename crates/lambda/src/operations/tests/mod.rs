@@ -208,7 +208,8 @@ fn every_operation_declares_an_action_and_a_resource() {
         let action = operation.action.strip_prefix("lambda:").unwrap_or_default();
         assert!(action.chars().all(char::is_alphanumeric) && !action.is_empty(), "{}", operation.name);
         assert!(
-            operation.resource == "*" || operation.resource.starts_with("function:"),
+            operation.resource == "*"
+                || ["function:", "layer:"].iter().any(|kind| operation.resource.starts_with(kind)),
             "{}",
             operation.name
         );
