@@ -369,7 +369,6 @@ UNSUPPORTED = {
     "a VPC": ({"VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}, "VpcConfig"),
     "a file system": ({"FileSystemConfigs": [{"Arn": "arn:aws:elasticfilesystem:us-east-1:000000000000:access-point/fsap-0123456789abcdef0",
                                               "LocalMountPath": "/mnt/x"}]}, "FileSystemConfigs"),
-    "layers": ({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:x:1"]}, "Layers"),
     "publishing": ({"Publish": True}, "Publish"),
     "a dead-letter queue": ({"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}}, "DeadLetterConfig"),
     "SnapStart": ({"SnapStart": {"ApplyOn": "PublishedVersions"}}, "SnapStart"),
@@ -523,7 +522,6 @@ def test_an_invoke_that_is_refused(lenient, victim, case):
 
 UNKNOWN_OPERATIONS = [
     ("lambda", "publish_version", {"FunctionName": "victim-of-errors"}, "PublishVersion"),
-    ("lambda", "list_layers", {}, "ListLayers"),
     ("lambda", "list_event_source_mappings", {}, "ListEventSourceMappings"),
     ("lambda", "create_alias", {"FunctionName": "victim-of-errors", "Name": "a", "FunctionVersion": "1"}, "CreateAlias"),
     ("lambda", "put_function_concurrency", {"FunctionName": "victim-of-errors", "ReservedConcurrentExecutions": 1},

@@ -5,6 +5,7 @@ mod aliasing;
 mod changing;
 mod creating;
 mod invoking;
+mod layering;
 mod publishing;
 mod reading;
 
