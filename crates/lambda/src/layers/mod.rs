@@ -21,6 +21,7 @@ pub(crate) mod id;
 pub(crate) mod policy;
 pub(crate) mod records;
 
+use freehold_base::id::Region;
 use freehold_base::limits::UNZIPPED_BYTES;
 use freehold_store::{BlobId, Read};
 use freehold_wire::service::{Call, Principal};
@@ -58,7 +59,7 @@ pub(crate) struct AttachedLayer {
 pub(crate) struct Wanted {
     arns: Vec<String>,
     principal: Principal,
-    region: String,
+    region: Region,
 }
 
 impl Wanted {
@@ -68,7 +69,7 @@ impl Wanted {
             let text = format!("Cannot reference more than {LAYERS_PER_FUNCTION} layers.");
             return Err(LambdaError::InvalidParameter(text));
         }
-        Ok(Self { arns, principal: call.principal.clone(), region: call.region.to_string() })
+        Ok(Self { arns, principal: call.principal.clone(), region: call.region.clone() })
     }
 
     /// Finds them, or says in AWS's words why one cannot be had.
@@ -93,14 +94,15 @@ impl Wanted {
 
     async fn find_one(&self, read: &impl Read, id: &LayerVersionId) -> Result<AttachedLayer, LambdaError> {
         let own = id.layer.account == self.principal.account;
-        let here = id.layer.region.as_str() == self.region;
+        let here = id.layer.region == self.region;
         if own && !here {
             return Err(LambdaError::InvalidParameter(format!(
                 "Layers are not in the same region as the function. Layers are expected to be in region {}.",
                 self.region
             )));
         }
-        if !own && !(here && is_admitted(read, id, &self.principal).await?) {
+        let admitted = own || here && is_admitted(read, id, &self.principal).await?;
+        if !admitted {
             return Err(denied(&self.principal, USE, id.arn()));
         }
         let record = LAYERS.get(read, &id.parts()).await?.ok_or_else(|| missing(&id.arn()))?;

@@ -8,6 +8,7 @@ use crate::Lambda;
 use crate::code::Added;
 use crate::error::LambdaError;
 use crate::layers::denied;
+use crate::layers::error::LayerError;
 use crate::layers::id::{LayerId, LayerVersionId};
 use crate::layers::records::{self, LayerRecord, NUMBERS};
 use crate::model::json;
@@ -25,8 +26,8 @@ pub(super) async fn publish_layer_version(lambda: Lambda, call: Call) -> Result<
         return Err(denied(&call.principal, call.operation.action, layer.arn()));
     }
     if layer.region != call.region {
-        let (named, here) = (layer.region.to_string(), call.region.to_string());
-        return Err(LambdaError::OtherRegion { named, here });
+        // Each region has layers of its own.
+        return Err(LayerError::NotFound.into());
     }
     let zip = take_zip(request.content.take().unwrap_or_default())?;
     let size_bytes = zip.len() as u64;

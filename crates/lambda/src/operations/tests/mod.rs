@@ -5,6 +5,8 @@ mod aliasing;
 mod changing;
 mod creating;
 mod invoking;
+mod layer_policies;
+mod layer_versions;
 mod layering;
 mod publishing;
 mod reading;
