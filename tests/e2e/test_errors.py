@@ -366,7 +366,6 @@ UNSUPPORTED = {
     "a VPC": ({"VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}, "VpcConfig"),
     "a file system": ({"FileSystemConfigs": [{"Arn": "arn:aws:elasticfilesystem:us-east-1:000000000000:access-point/fsap-0123456789abcdef0",
                                               "LocalMountPath": "/mnt/x"}]}, "FileSystemConfigs"),
-    "layers": ({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:x:1"]}, "Layers"),
     "a dead-letter queue": ({"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}}, "DeadLetterConfig"),
     "code in S3": ({"Code": {"S3Bucket": "bucket", "S3Key": "key"}}, "S3"),
     "durable functions": ({"DurableConfig": {"ExecutionTimeout": 10, "RetentionPeriodInDays": 1}}, "DurableConfig"),

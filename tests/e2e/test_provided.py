@@ -3,8 +3,6 @@
 import base64
 import json
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -63,19 +61,6 @@ while event=$(curl -sS -D /tmp/head "$api/invocation/next"); do
   fi
 done
 """
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory):
-    """The C bootstrap, compiled without a dependency on anything inside."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler (cc) to build a bootstrap for provided.al2 and provided.al2023")
-    built = tmp_path_factory.mktemp("bootstrap") / "bootstrap"
-    source = Path(__file__).parent / "programs/bootstrap.c"
-    subprocess.run([compiler, "-static", "-O1", "-w", "-D_GNU_SOURCE", "-o", built, source], check=True)
-    subprocess.run(["strip", built], check=False)
-    return built.read_bytes()
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

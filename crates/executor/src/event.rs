@@ -28,6 +28,8 @@ pub struct FunctionVersion {
     pub handler: String,
     /// The folder with the unzipped code, read-only from now on.
     pub code: PathBuf,
+    /// The folder with its layers' content, merged, where it has layers: read-only too.
+    pub layers: Option<PathBuf>,
     /// The function's own environment variables.
     pub variables: BTreeMap<String, String>,
     /// Memory, in MiB.

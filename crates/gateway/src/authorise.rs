@@ -33,13 +33,13 @@ impl Access<'_> {
             if !resource.contains(&place) {
                 continue;
             }
-            // Callers may name a resource by its ARN, which then says it all.
-            if value.starts_with("arn:") {
-                return value.clone();
+            // Callers may name a resource by its ARN, which then stands for all up to its place.
+            match resource.split_once(&place) {
+                Some((_, rest)) if value.starts_with("arn:") => resource = format!("{value}{rest}"),
+                _ => resource = resource.replace(&place, value),
             }
-            resource = resource.replace(&place, value);
         }
-        if resource == "*" {
+        if resource == "*" || resource.starts_with("arn:") {
             return resource;
         }
         let service = self.operation.action.split(':').next().unwrap_or_default();
@@ -117,6 +117,11 @@ mod tests {
             account: &account,
         };
         assert_eq!(access.resource(), arn);
+        let layer = "arn:aws:lambda:eu-west-1:123456789012:layer:shared";
+        let versions = Labels::from([("LayerName", layer.to_owned()), ("VersionNumber", "7".to_owned())]);
+        let version = Operation { resource: "layer:{LayerName}:{VersionNumber}", ..OPERATION };
+        let asked = Access { operation: &version, labels: &versions, ..access };
+        assert_eq!(asked.resource(), format!("{layer}:7"));
         let anywhere = Operation { resource: "*", ..OPERATION };
         assert_eq!(Access { operation: &anywhere, ..access }.resource(), "*");
     }

@@ -9,9 +9,15 @@
 //! The blob is the truth; a folder that is missing is made again from it. A folder is made before its blob and deleted
 //! after it, so at start the folders name everything that a crash may have left unused.
 //!
+//! Layers are packages like any other. Where a function has several, they are merged into one more folder when it is
+//! deployed (`merge`), under the hash of the list: an environment then mounts one folder at `/opt`, whatever their number,
+//! and the folder is noted as used, retired and collected as a package is.
+//!
 //! A claim (shared lock on a hash) is held from before the zip is looked for until the caller's record is committed; the
 //! collector takes the same lock alone before it asks whether the zip is used. So it never deletes what a creation has
 //! just put. Replaced code stays for a grace period: environments of the old version may be in the middle of an event.
+
+mod merge;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -39,6 +45,29 @@ const PARTIAL: &str = ".partial-";
 
 /// Keeps a zip from being collected while it is held.
 pub(crate) type Claim = OwnedRwLockReadGuard<()>;
+
+/// A zip that was checked and kept.
+pub(crate) struct Added {
+    /// Its hash.
+    pub(crate) zip: BlobId,
+    /// Its size unpacked, in bytes.
+    pub(crate) unzipped_bytes: u64,
+    /// Keeps it until a record refers to it.
+    pub(crate) claim: Claim,
+}
+
+/// Under what the content of these layers, merged, is kept: `None` without layers, the layer's own package where there
+/// is one.
+pub(crate) fn merged(layers: &[BlobId]) -> Option<BlobId> {
+    match layers {
+        [] => None,
+        [layer] => Some(layer.clone()),
+        layers => {
+            let list: Vec<&str> = layers.iter().map(BlobId::as_str).collect();
+            Some(BlobId::of(format!("layers\n{}", list.join("\n")).as_bytes()))
+        }
+    }
+}
 
 /// The packages of all functions. Clones are the same.
 #[derive(Clone)]
@@ -74,20 +103,23 @@ impl CodeStore {
     }
 
     /// Checks, unpacks and keeps a zip. It stays while the claim is held, and longer only if a record refers to it then.
-    pub(crate) async fn add(&self, zip: Bytes) -> Result<(BlobId, Claim), LambdaError> {
-        let hashed = zip.clone();
-        let id = blocking("hash a package", move || BlobId::of(&hashed)).await?;
+    pub(crate) async fn add(&self, zip: Bytes) -> Result<Added, LambdaError> {
+        let measured = zip.clone();
+        let measure = move || package::unzipped_bytes(&measured).map(|bytes| (BlobId::of(&measured), bytes));
+        let (id, unzipped_bytes) = blocking("measure a package", measure).await??;
         let claim = Arc::clone(self.lock_of(&id)).read_owned().await;
         self.unpack_if_missing(&id, &zip).await?;
         self.0.store.blobs().put(zip).await?;
-        Ok((id, claim))
+        Ok(Added { zip: id, unzipped_bytes, claim })
     }
 
-    /// Checks a zip as [`add`](Self::add) does, and keeps nothing.
-    pub(crate) async fn check(&self, zip: Bytes) -> Result<BlobId, LambdaError> {
-        let checked =
-            blocking("check a package", move || package::check(&zip).map(|()| BlobId::of(&zip))).await?;
-        Ok(checked?)
+    /// Checks a zip as [`add`](Self::add) does, and keeps nothing: its hash, and its size unpacked.
+    pub(crate) async fn check(&self, zip: Bytes) -> Result<(BlobId, u64), LambdaError> {
+        let checked = move || {
+            package::check(&zip)?;
+            Ok::<_, package::PackageError>((BlobId::of(&zip), package::unzipped_bytes(&zip)?))
+        };
+        Ok(blocking("check a package", checked).await??)
     }
 
     /// The folder with the unpacked zip, made again where it is missing.
@@ -99,6 +131,36 @@ impl CodeStore {
             self.unpack_if_missing(id, &zip).await?;
         }
         Ok(folder)
+    }
+
+    /// The folder with the content of these layers, the later over the earlier, made where it is missing; `None` without
+    /// layers. Nothing is held of it afterwards: what is not committed as used may be collected, and is then made again.
+    pub(crate) async fn merged_folder(&self, layers: &[BlobId]) -> Result<Option<PathBuf>, LambdaError> {
+        let id = match layers {
+            [] => return Ok(None),
+            [layer] => return self.folder(layer).await.map(Some),
+            layers => merged(layers).expect("there are layers"),
+        };
+        let folder = self.folder_of(&id);
+        {
+            // While it is looked for, it is not collected.
+            let _claim = Arc::clone(self.lock_of(&id)).read_owned().await;
+            if is_folder(&folder).await {
+                return Ok(Some(folder));
+            }
+        }
+        // Without the claim: a layer's lock may be the same one, which nobody may take twice.
+        let mut sources = Vec::new();
+        for layer in layers {
+            sources.push(self.folder(layer).await?);
+        }
+        let _claim = Arc::clone(self.lock_of(&id)).read_owned().await;
+        let (whole, partial) = (folder.clone(), self.partial());
+        blocking("merge layers", move || {
+            make_whole(&whole, &partial, |partial| merge::merge(&sources, partial))
+        })
+        .await??;
+        Ok(Some(folder))
     }
 
     /// Tells that a function no longer uses this zip. If no other does, it is collected after the grace period.
@@ -178,7 +240,7 @@ impl CodeStore {
     async fn unpack_if_missing(&self, id: &BlobId, zip: &Bytes) -> Result<(), LambdaError> {
         let (folder, partial, zip) = (self.folder_of(id), self.partial(), zip.clone());
         let unpacked = blocking("unpack a package", move || {
-            if folder.is_dir() { Ok(()) } else { unpack_and_rename(&zip, &partial, &folder) }
+            make_whole(&folder, &partial, |partial| package::unpack(&zip, partial))
         });
         Ok(unpacked.await??)
     }
@@ -197,9 +259,16 @@ impl CodeStore {
     }
 }
 
-/// Unpacks beside and renames, so that a folder under the hash is always whole.
-fn unpack_and_rename(zip: &[u8], partial: &Path, folder: &Path) -> Result<(), package::PackageError> {
-    package::unpack(zip, partial)?;
+/// Makes a folder beside and renames it, so that a folder under the hash is always whole.
+fn make_whole(
+    folder: &Path,
+    partial: &Path,
+    make: impl FnOnce(&Path) -> Result<(), package::PackageError>,
+) -> Result<(), package::PackageError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    make(partial)?;
     let failed = |step| move |source| package::PackageError::Io { step, source };
     if let Err(error) = std::fs::rename(partial, folder) {
         package::remove(partial);

@@ -8,6 +8,7 @@ use freehold_store::{BlobError, StoreError};
 use freehold_wire::error::{ApiError, Fault};
 use http::StatusCode;
 
+pub use crate::layers::error::LayerError;
 use crate::package::PackageError;
 use crate::policy::PolicyError;
 
@@ -130,6 +131,9 @@ pub enum LambdaError {
     /// An event that is not JSON, or a client context that is not.
     #[error("{0}")]
     InvalidContent(String),
+    /// A layer, or its policy, is not as the operation needs it.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
     /// A deployment package that is refused.
     #[error(transparent)]
     Package(#[from] PackageError),
@@ -179,6 +183,7 @@ impl LambdaError {
             | Self::AliasExists(_)
             | Self::VersionInUse(_)
             | Self::UpdateInProgress(_) => ("ResourceConflictException", StatusCode::CONFLICT),
+            Self::Layer(error) => error.code(),
             Self::StaleRevision => ("PreconditionFailedException", StatusCode::PRECONDITION_FAILED),
             Self::ZipTooLarge => ("RequestEntityTooLargeException", StatusCode::PAYLOAD_TOO_LARGE),
             Self::PayloadTooLarge => ("RequestTooLargeException", StatusCode::PAYLOAD_TOO_LARGE),

@@ -182,6 +182,7 @@ impl Functions {
             runtime: configuration.runtime.clone(),
             handler: configuration.handler.clone(),
             code: self.0.code.folder(&record.code.zip).await?,
+            layers: self.0.code.merged_folder(&record.layer_zips()).await?,
             variables: configuration.variables.clone().unwrap_or_default(),
             memory_mib: configuration.memory_mib,
             timeout: Duration::from_secs(configuration.timeout_seconds.into()),

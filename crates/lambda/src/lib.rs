@@ -14,6 +14,7 @@
 //! - `usage`: how much an account has; `signing`: what may be deployed where code must be signed
 //! - `versions`: what a qualifier means, and how a version is published
 //! - `policy`, `access`: resource-based policies, and whom they keep out
+//! - `layers`: layer versions, and how functions refer to them
 //! - [`package`]: checks and unpacks deployment packages
 //! - [`error`]: why an operation failed, in AWS's codes and words
 //!
@@ -27,6 +28,7 @@ mod concurrency;
 pub mod error;
 mod functions;
 mod invoker;
+mod layers;
 mod model;
 mod names;
 mod operations;

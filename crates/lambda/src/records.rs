@@ -12,9 +12,11 @@
 //! | [`SIGNING`], [`SIGNING_USES`] | code-signing configurations, and the functions that each is for |
 //! | [`CODE_USES`] | by the hash of each zip the versions that use it: whether it is still needed is one short scan |
 //!
+//! (The tables of layers are in `layers::records`.)
+//!
 //! What belongs together is written in one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_base::id::RevisionId;
 use freehold_store::keyspace::{
@@ -24,7 +26,9 @@ use freehold_store::keyspace::{
 use freehold_store::{BlobId, Key, Part, PartValue, Read, Record, StoreError, Table, Transaction};
 use serde::{Deserialize, Serialize};
 
+use crate::code;
 use crate::error::LambdaError;
+use crate::layers::AttachedLayer;
 use crate::names::{FunctionId, LATEST};
 use crate::policy::Document;
 use crate::usage;
@@ -47,7 +51,8 @@ pub(crate) const USAGE: Table<UsageRecord> = Table::new(LAMBDA_USAGE);
 pub(crate) const SIGNING: Table<SigningRecord> = Table::new(LAMBDA_SIGNING);
 /// The functions that are deployed by each: account, region, id, name.
 pub(crate) const SIGNING_USES: Table<SigningUse> = Table::new(LAMBDA_SIGNING_USES);
-/// Who uses a zip: its hash, then account, region, name and version.
+/// Who uses a zip (or what layers are merged to): its hash, then account, region, name and version. A layer's name is
+/// written with `layer:` before it, which no function's name has.
 pub(crate) const CODE_USES: Table<CodeUse> = Table::new(LAMBDA_CODE);
 
 /// One function.
@@ -167,6 +172,23 @@ pub(crate) struct Configuration {
     /// Whether an environment may serve one tenant alone. Set at creation, for ever.
     #[serde(default)]
     pub(crate) per_tenant: bool,
+    /// Its layers, in order. All that running needs of them is here: a layer version may be deleted meanwhile.
+    #[serde(default)]
+    pub(crate) layers: Vec<AttachedLayer>,
+}
+
+impl VersionRecord {
+    /// Its layers' zips, in order.
+    pub(crate) fn layer_zips(&self) -> Vec<BlobId> {
+        self.configuration.layers.iter().map(|layer| layer.zip.clone()).collect()
+    }
+
+    /// Everything that it uses of the code store: its zip, its layers' zips, and what they are merged to.
+    pub(crate) fn code_uses(&self) -> BTreeSet<BlobId> {
+        let layers = self.layer_zips();
+        let merged = code::merged(&layers);
+        [self.code.zip.clone()].into_iter().chain(merged).chain(layers).collect()
+    }
 }
 
 /// How a function's logs look and where they go.
@@ -186,6 +208,9 @@ pub(crate) struct Code {
     pub(crate) zip: BlobId,
     /// Size of the zip, in bytes.
     pub(crate) size_bytes: u64,
+    /// Its size unpacked, in bytes; 0 where it was stored before this was recorded.
+    #[serde(default)]
+    pub(crate) unzipped_bytes: u64,
     /// `x86_64` or `arm64`.
     pub(crate) architecture: String,
 }
@@ -292,12 +317,13 @@ pub(crate) async fn put(
     let size = |record: &FunctionRecord| usage::signed(record.latest.code.size_bytes);
     let growth = size(record) - old.map_or(0, size);
     usage::add(transaction, id, i64::from(old.is_none()), growth).await?;
-    let zip = &record.latest.code.zip;
-    if old.is_none_or(|old| old.latest.code.zip != *zip) {
-        if let Some(old) = old {
-            CODE_USES.delete(transaction, &use_parts(&old.latest.code.zip, id, LATEST));
-        }
-        CODE_USES.put(transaction, &use_parts(zip, id, LATEST), &CodeUse {})?;
+    let before = old.map(|old| old.latest.code_uses()).unwrap_or_default();
+    let after = record.latest.code_uses();
+    for unused in before.difference(&after) {
+        CODE_USES.delete(transaction, &use_parts(unused, id, LATEST));
+    }
+    for used in after.difference(&before) {
+        CODE_USES.put(transaction, &use_parts(used, id, LATEST), &CodeUse {})?;
     }
     Ok(())
 }
@@ -312,7 +338,10 @@ pub(crate) async fn put_version(
     NUMBERS.put(transaction, &id.parts(), &NumberRecord { last: number })?;
     VERSIONS.put(transaction, &id.version_parts(number), record)?;
     usage::add(transaction, id, 0, usage::signed(record.version.code.size_bytes)).await?;
-    CODE_USES.put(transaction, &use_parts(&record.version.code.zip, id, &number.to_string()), &CodeUse {})
+    for used in record.version.code_uses() {
+        CODE_USES.put(transaction, &use_parts(&used, id, &number.to_string()), &CodeUse {})?;
+    }
+    Ok(())
 }
 
 /// Deletes a published version.
@@ -324,7 +353,9 @@ pub(crate) async fn delete_version(
 ) -> Result<(), StoreError> {
     VERSIONS.delete(transaction, &id.version_parts(number));
     POLICIES.delete(transaction, &id.policy_parts(&number.to_string()));
-    CODE_USES.delete(transaction, &use_parts(&old.version.code.zip, id, &number.to_string()));
+    for used in old.version.code_uses() {
+        CODE_USES.delete(transaction, &use_parts(&used, id, &number.to_string()));
+    }
     usage::add(transaction, id, 0, -usage::signed(old.version.code.size_bytes)).await
 }
 
@@ -340,7 +371,9 @@ pub(crate) async fn delete(
         SIGNING_USES.delete(transaction, &id.signing_parts(signing));
     }
     usage::add(transaction, id, -1, -usage::signed(old.latest.code.size_bytes)).await?;
-    CODE_USES.delete(transaction, &use_parts(&old.latest.code.zip, id, LATEST));
+    for used in old.latest.code_uses() {
+        CODE_USES.delete(transaction, &use_parts(&used, id, LATEST));
+    }
     let mut versions = vec![old.latest];
     for (number, published) in published(transaction, id).await? {
         delete_version(transaction, id, number, &published).await?;

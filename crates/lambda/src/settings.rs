@@ -40,7 +40,7 @@ const SNAP_START_RUNTIMES: [&str; 12] = [
 ];
 
 /// Every runtime in AWS's model: naming one that Freehold lacks is another error than naming none at all.
-const RUNTIMES_OF_AWS: [&str; 50] = [
+pub(crate) const RUNTIMES_OF_AWS: [&str; 50] = [
     "nodejs",
     "nodejs4.3",
     "nodejs6.10",
@@ -181,6 +181,7 @@ pub(crate) fn create(
         vpc_given: false,
         snap_start: false,
         per_tenant: request.tenancy_config.is_some(),
+        layers: Vec::new(),
     };
     update(fresh, &id.region, request, Some(runtime))
 }

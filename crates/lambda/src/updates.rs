@@ -8,6 +8,7 @@ use freehold_store::Key;
 
 use crate::Lambda;
 use crate::error::LambdaError;
+use crate::layers::{self, Wanted};
 use crate::names::{FunctionId, Target};
 use crate::records::{self, FUNCTIONS, FunctionRecord, VersionRecord};
 use crate::usage::Quota;
@@ -64,13 +65,15 @@ pub(crate) struct Committed {
     pub(crate) published: Option<(u64, VersionRecord)>,
 }
 
-/// Commits the function's new `$LATEST`, made by `change` from the old one, publishes it where that is asked for, and
-/// sees to what follows: it is invoked from now on, environments of the old one are retired, and so is its code.
+/// Commits the function's new `$LATEST`, made by `change` from the old one, with the layers that are wanted, publishes it
+/// where that is asked for, and sees to what follows: it is invoked from now on, environments of the old one are retired,
+/// and so is its code.
 pub(crate) async fn commit(
     lambda: &Lambda,
     target: &Target,
     named_revision: Option<&str>,
     publish: bool,
+    layers: Option<&Wanted>,
     change: impl Fn(&VersionRecord) -> Result<VersionRecord, LambdaError> + Send + Sync,
 ) -> Result<Committed, LambdaError> {
     let (store, id, change) = (&lambda.store, &target.id, &change);
@@ -79,7 +82,11 @@ pub(crate) async fn commit(
         .transact(|transaction| async move {
             let old = FUNCTIONS.get(&transaction, &id.parts()).await?.ok_or_else(|| target.not_found())?;
             check_revision(&old.latest, named_revision)?;
-            let function = FunctionRecord { latest: change(&old.latest)?, ..old.clone() };
+            let mut function = FunctionRecord { latest: change(&old.latest)?, ..old.clone() };
+            if let Some(layers) = layers {
+                function.latest.configuration.layers = layers.find(&transaction).await?;
+            }
+            layers::check_size(&function.latest)?;
             if old.latest.code != function.latest.code {
                 signing::check_deployment(&transaction, id, old.signing.as_deref()).await?;
             }
@@ -93,8 +100,8 @@ pub(crate) async fn commit(
         })
         .await?;
     lambda.functions.changed(id, [&old]);
-    if old.code.zip != committed.function.latest.code.zip {
-        lambda.code.retire(old.code.zip);
+    for unused in old.code_uses().difference(&committed.function.latest.code_uses()) {
+        lambda.code.retire(unused.clone());
     }
     Ok(committed)
 }

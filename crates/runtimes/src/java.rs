@@ -37,12 +37,15 @@ pub(crate) fn arguments(memory_mib: u32, handler: &str) -> Vec<String> {
     ]
 }
 
-/// Whether the package brings the client along: as a class, as its own jar, or within another jar.
-pub(crate) fn has_client(code: &Path) -> bool {
-    if code.join(MAIN_FILE).is_file() {
-        return true;
-    }
-    let Ok(entries) = std::fs::read_dir(code.join("lib")) else { return false };
+/// Whether the package or the function's layers bring the client along: as a class, as its own jar, or within another jar.
+pub(crate) fn has_client(code: &Path, layers: Option<&Path>) -> bool {
+    code.join(MAIN_FILE).is_file()
+        || has_client_jar(&code.join("lib"))
+        || layers.is_some_and(|layers| has_client_jar(&layers.join("java/lib")))
+}
+
+fn has_client_jar(folder: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else { return false };
     let jars = entries.take(JARS).filter_map(|entry| Some(entry.ok()?.path()));
     let jars: Vec<_> =
         jars.filter(|path| path.extension().is_some_and(|extension| extension == "jar")).collect();
@@ -69,21 +72,26 @@ mod tests {
     fn the_client_is_found_in_each_form_and_missed_where_it_is_not() {
         let code = tempfile::tempdir().unwrap();
         let lib = code.path().join("lib");
-        assert!(!has_client(code.path()));
+        assert!(!has_client(code.path(), None));
         std::fs::create_dir(&lib).unwrap();
         std::fs::write(lib.join("other.jar"), "no client").unwrap();
         std::fs::write(lib.join("aws-lambda-java-runtime-interface-client.txt"), "").unwrap();
-        assert!(!has_client(code.path()));
+        assert!(!has_client(code.path(), None));
         std::fs::write(lib.join("all.jar"), format!("{}{MAIN_FILE}…", "x".repeat(5 << 20))).unwrap();
-        assert!(has_client(code.path()));
+        assert!(has_client(code.path(), None));
         std::fs::remove_file(lib.join("all.jar")).unwrap();
         std::fs::write(lib.join("aws-lambda-java-runtime-interface-client-2.9.0.jar"), "").unwrap();
-        assert!(has_client(code.path()));
+        assert!(has_client(code.path(), None));
         std::fs::remove_dir_all(&lib).unwrap();
+        let layers = tempfile::tempdir().unwrap();
+        let jar = layers.path().join("java/lib/aws-lambda-java-runtime-interface-client-2.9.0.jar");
+        std::fs::create_dir_all(jar.parent().unwrap()).unwrap();
+        std::fs::write(jar, "").unwrap();
+        assert!(!has_client(code.path(), None) && has_client(code.path(), Some(layers.path())));
         let class = code.path().join(MAIN_FILE);
         std::fs::create_dir_all(class.parent().unwrap()).unwrap();
         std::fs::write(class, "").unwrap();
-        assert!(has_client(code.path()));
+        assert!(has_client(code.path(), None));
     }
 
     #[test]

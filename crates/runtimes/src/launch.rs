@@ -22,6 +22,8 @@ use crate::locale;
 
 /// Where the function's code lies inside.
 pub const TASK_ROOT: &str = "/var/task";
+/// Where the content of the function's layers lies inside.
+pub const LAYERS_ROOT: &str = "/opt";
 /// Where the bootstrap lies inside.
 pub const RUNTIME_DIR: &str = "/var/runtime";
 /// Where the interpreter lies inside, unless it belongs to the host's system.
@@ -64,6 +66,8 @@ pub struct Settings<'a> {
     pub handler: &'a str,
     /// The folder on the host with the function's unzipped code.
     pub code: &'a Path,
+    /// The folder on the host with its layers' content, merged, where it has layers.
+    pub layers: Option<&'a Path>,
     /// The function's own variables. Reserved ones among them have no effect.
     pub variables: &'a BTreeMap<String, String>,
     /// Memory, in MiB.
@@ -114,8 +118,8 @@ pub enum EntrypointError {
     #[error("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]")]
     Missing,
     /// The program is there, but the package does not mark it as executable.
-    #[error("fork/exec /var/task/bootstrap: permission denied")]
-    NotExecutable,
+    #[error("fork/exec {0}: permission denied")]
+    NotExecutable(&'static str),
     /// A Java function without the program that AWS's own runtime has for it.
     #[error(
         "Couldn't find the Java runtime interface client. Freehold does not carry it: add the dependency \
@@ -130,19 +134,28 @@ impl EntrypointError {
 }
 
 /// Whether the function has something to start. Scripts always have; what they lack shows in their init.
-pub fn check_entrypoint(installed: &Installed, code: &Path) -> Result<(), EntrypointError> {
+pub fn check_entrypoint(
+    installed: &Installed,
+    code: &Path,
+    layers: Option<&Path>,
+) -> Result<(), EntrypointError> {
     match installed.runtime.family {
         Family::Provided => {}
-        Family::Java if !java::has_client(code) => return Err(EntrypointError::NoJavaClient),
+        Family::Java if !java::has_client(code, layers) => return Err(EntrypointError::NoJavaClient),
         Family::Python | Family::Node | Family::Ruby | Family::Java => return Ok(()),
     }
-    // Layers are not there yet, so `/opt/bootstrap` cannot be.
-    match std::fs::metadata(code.join("bootstrap")) {
-        Ok(found) if !found.is_file() => Err(EntrypointError::Missing),
-        Ok(found) if found.permissions().mode() & 0o111 == 0 => Err(EntrypointError::NotExecutable),
-        Ok(_) => Ok(()),
-        Err(_) => Err(EntrypointError::Missing),
+    for (path, folder) in BOOTSTRAPS.into_iter().zip([Some(code), layers]) {
+        let found = folder.and_then(|folder| std::fs::metadata(folder.join("bootstrap")).ok());
+        match found {
+            Some(found) if !found.is_file() => return Err(EntrypointError::Missing),
+            Some(found) if found.permissions().mode() & 0o111 == 0 => {
+                return Err(EntrypointError::NotExecutable(path));
+            }
+            Some(_) => return Ok(()),
+            None => {}
+        }
     }
+    Err(EntrypointError::Missing)
 }
 
 /// What a sandbox needs in order to run this function on this runtime. Does no slow work: it stands in the way of every
@@ -150,6 +163,9 @@ pub fn check_entrypoint(installed: &Installed, code: &Path) -> Result<(), Entryp
 pub fn launch(installed: &Installed, settings: &Settings<'_>) -> Launch {
     let mut mounts = installed.mounts.clone();
     mounts.push(Mount { source: settings.code.to_owned(), target: TASK_ROOT.into() });
+    mounts.extend(
+        settings.layers.map(|layers| Mount { source: layers.to_owned(), target: LAYERS_ROOT.into() }),
+    );
     let mut program = installed.program.clone();
     let mut arguments = arguments(installed, settings);
     if installed.runtime.family == Family::Provided {

@@ -10,7 +10,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use freehold_runtimes::catalog::{Catalog, Family, Installed, Options, RuntimeError, known};
-use freehold_runtimes::launch::{EntrypointError, Launch, RESERVED_VARIABLES, check_entrypoint, launch};
+use freehold_runtimes::launch::{
+    EntrypointError, Launch, RESERVED_VARIABLES, Settings, check_entrypoint, launch,
+};
 use freehold_sandbox::spec::Mount;
 use support::settings;
 
@@ -149,19 +151,46 @@ fn a_program_of_its_own_is_checked_and_started() {
     let installed = Catalog::new(Options::default()).resolve("provided.al2023").unwrap();
     assert_eq!(installed.runtime.family, Family::Provided);
     let code = tempfile::tempdir().unwrap();
-    assert_eq!(check_entrypoint(&installed, code.path()), Err(EntrypointError::Missing));
+    assert_eq!(check_entrypoint(&installed, code.path(), None), Err(EntrypointError::Missing));
     let (launch, _) = launched(&installed, code.path(), &[]);
     assert_eq!(launch.program, PathBuf::from("/opt/bootstrap"));
     let bootstrap = code.path().join("bootstrap");
     std::fs::write(&bootstrap, "#!/bin/sh\n").unwrap();
     std::fs::set_permissions(&bootstrap, PermissionsExt::from_mode(0o644)).unwrap();
-    assert_eq!(check_entrypoint(&installed, code.path()), Err(EntrypointError::NotExecutable));
+    let refused = Err(EntrypointError::NotExecutable("/var/task/bootstrap"));
+    assert_eq!(check_entrypoint(&installed, code.path(), None), refused);
     std::fs::set_permissions(&bootstrap, PermissionsExt::from_mode(0o755)).unwrap();
-    assert_eq!(check_entrypoint(&installed, code.path()), Ok(()));
+    assert_eq!(check_entrypoint(&installed, code.path(), None), Ok(()));
     let (launch, variables) = launched(&installed, code.path(), &[]);
     assert_eq!(launch.program, PathBuf::from("/var/task/bootstrap"));
     assert_eq!(launch.arguments, Vec::<String>::new());
     assert!(!variables.contains_key("AWS_EXECUTION_ENV"));
+}
+
+#[test]
+fn layers_are_at_opt_and_may_bring_the_program() {
+    let installed = Catalog::new(Options::default()).resolve("provided.al2023").unwrap();
+    let (code, layers) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let check = || check_entrypoint(&installed, code.path(), Some(layers.path()));
+    assert_eq!(check(), Err(EntrypointError::Missing));
+    script(layers.path(), "bootstrap", "");
+    assert_eq!(check(), Ok(()));
+    let variables = BTreeMap::new();
+    let settings = Settings {
+        layers: Some(layers.path()),
+        ..settings(code.path(), "m.h", &variables, "127.0.0.1:9001")
+    };
+    let opened = launch(&installed, &settings);
+    assert_eq!(opened.program, PathBuf::from("/opt/bootstrap"));
+    let mount = |source: &Path, target: &str| Mount { source: source.to_owned(), target: target.into() };
+    assert!(opened.mounts.ends_with(&[mount(code.path(), "/var/task"), mount(layers.path(), "/opt")]));
+    let plain = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(layers.path().join("bootstrap"), plain).unwrap();
+    assert_eq!(check(), Err(EntrypointError::NotExecutable("/opt/bootstrap")));
+    // The function's own comes first.
+    script(code.path(), "bootstrap", "");
+    assert_eq!(check(), Ok(()));
+    assert_eq!(launch(&installed, &settings).program, PathBuf::from("/var/task/bootstrap"));
 }
 
 #[test]

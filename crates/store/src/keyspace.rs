@@ -63,6 +63,12 @@ keyspace! {
     LAMBDA_SIGNING = "lambda.signing";
     /// The functions that are deployed by a code-signing configuration: account, region, id, name.
     LAMBDA_SIGNING_USES = "lambda.signed";
+    /// Versions of layers: account, region, name, number.
+    LAMBDA_LAYERS = "lambda.layer";
+    /// The last version number that was ever given under a layer's name: account, region, name.
+    LAMBDA_LAYER_NUMBERS = "lambda.layer-number";
+    /// Policies of versions of layers: account, region, name, number.
+    LAMBDA_LAYER_POLICIES = "lambda.layer-policy";
     /// Who uses a deployment package: its hash, then account, region, name and version.
     LAMBDA_CODE = "lambda.code";
     /// What each function consumed in all: function ARN.

@@ -101,6 +101,26 @@ impl<R: Record> Table<R> {
         Ok(records)
     }
 
+    /// Up to `limit` records whose parts start with `parts`, in reverse order, beginning before the record whose whole parts
+    /// are `before`.
+    pub async fn scan_back(
+        &self,
+        read: &impl Read,
+        parts: &[Part<'_>],
+        before: Option<&[Part<'_>]>,
+        limit: usize,
+    ) -> Result<Vec<(Key, R)>, StoreError> {
+        let mut range = KeyRange::prefix(&self.key(parts));
+        if let Some(before) = before {
+            range.end = Some(self.key(before));
+        }
+        let mut records = Vec::new();
+        for (key, bytes) in read.scan(range, Direction::Reverse, limit).await? {
+            records.push((key, record::decode(&bytes)?));
+        }
+        Ok(records)
+    }
+
     /// The last of the records whose parts start with `parts`.
     pub async fn last(&self, read: &impl Read, parts: &[Part<'_>]) -> Result<Option<(Key, R)>, StoreError> {
         let found = read.scan(KeyRange::prefix(&self.key(parts)), Direction::Reverse, 1).await?;

@@ -18,6 +18,7 @@ pub(super) fn version(function: &str, key: &str) -> Arc<FunctionVersion> {
         runtime: "provided.al2023".to_owned(),
         handler: "handler".to_owned(),
         code: "/nowhere".into(),
+        layers: None,
         variables: BTreeMap::new(),
         memory_mib: 128,
         timeout: Duration::from_secs(3),

@@ -218,7 +218,7 @@ fn plan(
     network: Network,
 ) -> Result<Plan, StartError> {
     let installed = catalog.resolve(&version.runtime).map_err(InvokeError::from)?;
-    if let Err(error) = check_entrypoint(&installed, &version.code) {
+    if let Err(error) = check_entrypoint(&installed, &version.code, version.layers.as_deref()) {
         return Err(StartError::Failed(Failure::InvalidEntrypoint(error.to_string())));
     }
     let json = version.logging.format == LogFormat::Json;
@@ -229,6 +229,7 @@ fn plan(
             function_version: &version.version,
             handler: &version.handler,
             code: &version.code,
+            layers: version.layers.as_deref(),
             variables: &version.variables,
             memory_mib: version.memory_mib,
             log_group: &version.log_group,

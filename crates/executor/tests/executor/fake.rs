@@ -338,6 +338,7 @@ impl Setup {
             runtime: "provided.al2023".to_owned(),
             handler: "handler".to_owned(),
             code: code.path().to_owned(),
+            layers: None,
             variables: BTreeMap::new(),
             memory_mib: 128,
             timeout: self.timeout,

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 
 use freehold_base::limits::{EPHEMERAL_MIB, MEMORY_MIB, TIMEOUT_SECONDS};
 
+use super::layers::check_layers;
 use super::requests::{FunctionRequest, LoggingConfig, UpdateCodeRequest};
 use super::tags;
 use super::validation::Violations;
@@ -37,6 +38,9 @@ pub(crate) fn check_settings(request: &FunctionRequest, violations: &mut Violati
     }
     if let Some(description) = &request.description {
         violations.length("description", description, DESCRIPTION_LENGTH);
+    }
+    if let Some(layers) = &request.layers {
+        check_layers(layers, violations);
     }
     if let Some(seconds) = request.timeout {
         violations.range("timeout", seconds, &TIMEOUT_SECONDS);

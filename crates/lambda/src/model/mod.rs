@@ -2,6 +2,7 @@
 //!
 //! - [`json`]: reading bodies; AWS's texts for what is not JSON or of the wrong type
 //! - [`requests`], [`responses`]: the shapes, member by member as in AWS's model; [`settings`], [`signing`]: those of these groups
+//! - [`layers`]: all of that for layers
 //! - [`constraints`]: lengths, ranges, patterns and enumerations of the members
 //! - [`tags`]: what may be a tag
 //! - [`unsupported`]: members that would change what runs and cannot be honoured (yet)
@@ -11,6 +12,7 @@
 
 pub(crate) mod constraints;
 pub(crate) mod json;
+pub(crate) mod layers;
 pub(crate) mod requests;
 pub(crate) mod responses;
 pub(crate) mod settings;

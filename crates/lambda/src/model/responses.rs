@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use freehold_store::BlobId;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -44,6 +45,8 @@ pub(crate) struct FunctionConfiguration<'a> {
     architectures: [&'a str; 1],
     ephemeral_storage: EphemeralStorageResponse,
     snap_start: SnapStartResponse,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    layers: Vec<LayerResponse<'a>>,
     logging_config: LoggingConfigResponse<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenancy_config: Option<TenancyConfigResponse>,
@@ -110,6 +113,14 @@ struct EphemeralStorageResponse {
 struct SnapStartResponse {
     apply_on: &'static str,
     optimization_status: &'static str,
+}
+
+/// `Layer`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct LayerResponse<'a> {
+    arn: &'a str,
+    code_size: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -240,7 +251,7 @@ impl<'a> FunctionConfiguration<'a> {
             timeout: configuration.timeout_seconds,
             memory_size: configuration.memory_mib,
             last_modified: time_text(record.last_modified_ms),
-            code_sha256: STANDARD.encode(hex::decode(record.code.zip.as_str()).unwrap_or_default()),
+            code_sha256: hash_text(&record.code.zip),
             version: version.to_owned(),
             vpc_config: configuration.vpc_given.then(VpcConfigResponse::default),
             environment: configuration.variables.as_ref().map(|variables| EnvironmentResponse { variables }),
@@ -263,6 +274,11 @@ impl<'a> FunctionConfiguration<'a> {
                 // Versions do not start from snapshots yet: the setting alone is kept.
                 optimization_status: "Off",
             },
+            layers: configuration
+                .layers
+                .iter()
+                .map(|layer| LayerResponse { arn: &layer.arn, code_size: layer.size_bytes })
+                .collect(),
             logging_config: LoggingConfigResponse {
                 log_format: &logging.format,
                 application_log_level: logging.application_level.as_deref(),
@@ -326,6 +342,11 @@ impl StateMembers {
             ..Self::default()
         }
     }
+}
+
+/// A zip's hash as Lambda writes it.
+pub(super) fn hash_text(zip: &BlobId) -> String {
+    STANDARD.encode(zip.to_bytes())
 }
 
 /// A time as Lambda writes it: `2026-11-23T11:45:00.123+0000`.

@@ -35,7 +35,6 @@ pub(crate) fn refuse_settings(request: &FunctionRequest) -> Result<(), LambdaErr
             "environment variables are not encrypted by a key; leave it \
                                                            out.",
         ),
-        (some(request.layers.as_ref()), "Layers", "put the layers' content into the package."),
         (some(request.file_system_configs.as_ref()), "FileSystemConfigs", "no file system can be attached."),
         (image, "ImageConfig", "functions are zip packages."),
         (request.capacity_provider_config.is_some(), "CapacityProviderConfig", "functions run on this host."),

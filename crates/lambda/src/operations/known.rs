@@ -12,11 +12,6 @@ const fn operation(name: &'static str, verb: Verb, path: &'static str) -> KnownO
 /// What is missing.
 pub(super) const KNOWN: &[KnownOperation] = &[
     operation(
-        "AddLayerVersionPermission",
-        Post,
-        "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy",
-    ),
-    operation(
         "CheckpointDurableExecution",
         Post,
         "/2025-12-01/durable-executions/{DurableExecutionArn}/checkpoint",
@@ -33,7 +28,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     ),
     operation("DeleteFunctionUrlConfig", Delete, "/2021-10-31/functions/{FunctionName}/url"),
-    operation("DeleteLayerVersion", Delete, "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}"),
     operation(
         "DeleteProvisionedConcurrencyConfig",
         Delete,
@@ -59,9 +53,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "/2025-11-30/functions/{FunctionName}/function-scaling-config",
     ),
     operation("GetFunctionUrlConfig", Get, "/2021-10-31/functions/{FunctionName}/url"),
-    operation("GetLayerVersion", Get, "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}"),
-    operation("GetLayerVersionByArn", Get, "/2018-10-31/layers?find=LayerVersion"),
-    operation("GetLayerVersionPolicy", Get, "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy"),
     operation(
         "GetProvisionedConcurrencyConfig",
         Get,
@@ -91,15 +82,12 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         Get,
         "/2025-11-30/capacity-providers/{CapacityProviderName}/function-versions",
     ),
-    operation("ListLayerVersions", Get, "/2018-10-31/layers/{LayerName}/versions"),
-    operation("ListLayers", Get, "/2018-10-31/layers"),
     operation(
         "ListProvisionedConcurrencyConfigs",
         Get,
         "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL",
     ),
     operation("PauseDurableExecution", Post, "/2025-12-01/durable-executions/{DurableExecutionArn}/pause"),
-    operation("PublishLayerVersion", Post, "/2018-10-31/layers/{LayerName}/versions"),
     operation(
         "PutFunctionEventInvokeConfig",
         Put,
@@ -114,11 +102,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "PutProvisionedConcurrencyConfig",
         Put,
         "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
-    ),
-    operation(
-        "RemoveLayerVersionPermission",
-        Delete,
-        "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy/{StatementId}",
     ),
     operation("ResumeDurableExecution", Post, "/2025-12-01/durable-executions/{DurableExecutionArn}/resume"),
     operation(

@@ -1,6 +1,5 @@
 //! The operations: a file or folder for each group, and the table by which the gateway knows them.
 //!
-//! - `functions`, `versions`, `aliases`, `invoke`, `policy`, `tags`: one group each, which lists its own rows (`ENTRIES`)
 //! - `functions`, `versions`, `aliases`, `invoke`, `concurrency`, …: one group each, which lists its own rows (`ENTRIES`)
 //! - `entry`: what a row says; `page`: what lists have in common
 //! - `known`: what AWS has and this service has not (yet)
@@ -16,6 +15,7 @@ mod entry;
 mod functions;
 mod invoke;
 mod known;
+mod layers;
 mod page;
 mod policy;
 mod recursion;
@@ -55,6 +55,7 @@ const GROUPS: &[&[Entry]] = &[
     functions::ENTRIES,
     versions::ENTRIES,
     aliases::ENTRIES,
+    layers::ENTRIES,
     policy::ENTRIES,
     tags::ENTRIES,
     concurrency::ENTRIES,

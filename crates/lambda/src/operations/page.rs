@@ -34,16 +34,31 @@ impl Page {
         violations: &mut Violations,
         fits: impl Fn(&str) -> bool,
     ) -> Result<Self, LambdaError> {
-        Ok(Self { limit: limit(call, violations)?, after: after(call, kind, fits)? })
+        Self::within(call, kind, &MAX_ITEMS, violations, fits)
+    }
+
+    /// As [`of`](Self::of), where clients may ask for another number of things.
+    pub(super) fn within(
+        call: &Call,
+        kind: &str,
+        items: &RangeInclusive<u32>,
+        violations: &mut Violations,
+        fits: impl Fn(&str) -> bool,
+    ) -> Result<Self, LambdaError> {
+        Ok(Self { limit: limit(call, items, violations)?, after: after(call, kind, fits)? })
     }
 }
 
-fn limit(call: &Call, violations: &mut Violations) -> Result<usize, LambdaError> {
+fn limit(
+    call: &Call,
+    items: &RangeInclusive<u32>,
+    violations: &mut Violations,
+) -> Result<usize, LambdaError> {
     let Some(asked) = call.query_value("MaxItems").filter(|asked| !asked.is_empty()) else { return Ok(PAGE) };
     let number: i64 = asked.parse().map_err(|_| {
         LambdaError::Serialization(format!("'{}' can not be converted to an Integer", shortened(asked)))
     })?;
-    let number = violations.range("maxItems", number, &MAX_ITEMS);
+    let number = violations.range("maxItems", number, items);
     Ok(number.map_or(PAGE, |number| PAGE.min(number as usize)))
 }
 

@@ -89,6 +89,11 @@ pub fn check(zip: &[u8]) -> Result<(), PackageError> {
     extract::verify(zip, &tree::plan(zip)?)
 }
 
+/// How large `zip` says that it is unpacked, in bytes: what counts against a function's limit.
+pub fn unzipped_bytes(zip: &[u8]) -> Result<u64, PackageError> {
+    Ok(archive::entries(zip)?.iter().fold(0, |total, entry| total.saturating_add(entry.size)))
+}
+
 /// Removes an unpacked folder, read-only as it is. What is not there is fine; what cannot be removed is left for the
 /// next start to try again. Blocking.
 pub fn remove(folder: &Path) {

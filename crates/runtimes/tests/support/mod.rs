@@ -225,6 +225,7 @@ pub fn settings<'a>(
         function_version: "$LATEST",
         handler,
         code,
+        layers: None,
         variables,
         memory_mib: 256,
         log_group: "/aws/lambda/hello",

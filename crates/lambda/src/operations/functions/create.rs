@@ -6,7 +6,9 @@ use freehold_wire::service::{Call, Reply};
 use http::StatusCode;
 
 use crate::Lambda;
+use crate::code::Added;
 use crate::error::LambdaError;
+use crate::layers::Wanted;
 use crate::model::requests::{CodeRequest, FunctionRequest};
 use crate::model::responses::FunctionConfiguration;
 use crate::model::unsupported::{self, host_architecture};
@@ -15,12 +17,12 @@ use crate::model::{constraints, json};
 use crate::names::{FunctionId, Target};
 use crate::operations::json_reply;
 use crate::records::{
-    self, Code, FUNCTIONS, FunctionRecord, RecursiveLoop, RuntimeManagement, SIGNING_USES, SigningUse,
-    VersionRecord,
+    self, Code, Configuration, FUNCTIONS, FunctionRecord, RecursiveLoop, RuntimeManagement, SIGNING_USES,
+    SigningUse, VersionRecord,
 };
 use crate::signing::{self, SigningId};
 use crate::usage::Quota;
-use crate::{settings, versions};
+use crate::{layers, settings, versions};
 
 /// Length of a bare function name, in characters.
 const NAME_LENGTH: usize = 64;
@@ -48,20 +50,22 @@ pub(super) async fn create_function(lambda: Lambda, call: Call) -> Result<Reply,
     }
     let signing = signing_of(&call, request.code_signing_config_arn.as_deref())?;
     signing::check_deployment(&snapshot, &id, signing.as_deref()).await?;
+    let layers = Wanted::of(&call, request.layers.take().unwrap_or_default())?;
+    let attached = layers.find(&snapshot).await?;
     let (size_bytes, publish) = (zip.len() as u64, request.publish == Some(true));
     let tags = request.tags.take().unwrap_or_default();
-    let configuration = settings::create(&id, request, &runtime)?;
-    let (zip, claim) = lambda.code.add(zip).await?;
+    let configuration = Configuration { layers: attached, ..settings::create(&id, request, &runtime)? };
+    let Added { zip, unzipped_bytes, claim } = lambda.code.add(zip).await?;
     let latest = VersionRecord {
         configuration,
-        code: Code { zip, size_bytes, architecture: host_architecture().to_owned() },
+        code: Code { zip, size_bytes, unzipped_bytes, architecture: host_architecture().to_owned() },
         last_modified_ms: lambda.now_ms(),
         revision_id: RevisionId::random(),
         deployment: uuid::Uuid::new_v4().to_string(),
         runtime_management: RuntimeManagement::default(),
     };
     let record = FunctionRecord { latest, tags, recursive_loop: RecursiveLoop::default(), signing };
-    let committed = commit(&lambda, &id, &record, publish).await;
+    let committed = commit(&lambda, &id, &record, &layers, publish).await;
     drop(claim);
     match committed {
         Ok(published) => {
@@ -70,7 +74,9 @@ pub(super) async fn create_function(lambda: Lambda, call: Call) -> Result<Reply,
             json_reply(StatusCode::CREATED, &shown)
         }
         Err(error) => {
-            lambda.code.discard(&record.latest.code.zip).await?;
+            for unused in record.latest.code_uses() {
+                lambda.code.discard(&unused).await?;
+            }
             Err(error)
         }
     }
@@ -81,8 +87,11 @@ async fn commit(
     lambda: &Lambda,
     id: &FunctionId,
     record: &FunctionRecord,
+    layers: &Wanted,
     publish: bool,
 ) -> Result<Option<(u64, VersionRecord)>, LambdaError> {
+    layers::check_size(&record.latest)?;
+    lambda.code.merged_folder(&record.latest.layer_zips()).await?;
     let (store, quota) = (&lambda.store, Quota::of(lambda, id).await?);
     store
         .transact(|transaction| async move {
@@ -90,6 +99,8 @@ async fn commit(
                 return Err(LambdaError::AlreadyExists(id.name.clone()));
             }
             signing::check_deployment(&transaction, id, record.signing.as_deref()).await?;
+            // They may have been deleted, or closed to others, meanwhile.
+            layers.find(&transaction).await?;
             records::put(&transaction, id, None, record).await?;
             if let Some(signing) = &record.signing {
                 SIGNING_USES.put(&transaction, &id.signing_parts(signing), &SigningUse {})?;

@@ -43,8 +43,8 @@ pub(super) async fn delete_function(lambda: Lambda, call: Call) -> Result<Reply,
     if number.is_none() {
         lambda.reservations.tell(id).await?;
     }
-    for version in deleted {
-        lambda.code.retire(version.code.zip);
+    for unused in deleted.iter().flat_map(VersionRecord::code_uses) {
+        lambda.code.retire(unused);
     }
     Ok(empty_reply(StatusCode::NO_CONTENT))
 }

@@ -20,13 +20,7 @@ pub(super) async fn get_function(lambda: &Lambda, call: Call) -> Result<Reply, L
     let zip = &found.version().code.zip;
     let response = GetFunctionResponse {
         configuration: FunctionConfiguration::found(&target, &found),
-        code: FunctionCodeLocation {
-            repository_type: "S3",
-            location: lambda
-                .downloads
-                .as_ref()
-                .and_then(|downloads| downloads.location(&call, zip, lambda.clock.wall())),
-        },
+        code: FunctionCodeLocation { repository_type: "S3", location: lambda.location(&call, zip) },
         tags: &found.function.tags,
         concurrency: reservation
             .map(|record| Concurrency { reserved_concurrent_executions: Some(record.executions) }),

@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use super::create::take_zip;
 use crate::Lambda;
+use crate::code::Added;
 use crate::error::LambdaError;
 use crate::model::requests::UpdateCodeRequest;
 use crate::model::responses::FunctionConfiguration;
@@ -15,7 +16,7 @@ use crate::model::{constraints, json};
 use crate::names::{LATEST, Target};
 use crate::operations::json_reply;
 use crate::records::{Code, VersionRecord};
-use crate::{signing, updates, versions};
+use crate::{layers, signing, updates, versions};
 
 pub(super) async fn update_function_code(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> {
     let target = Target::of(&call)?;
@@ -33,18 +34,25 @@ pub(super) async fn update_function_code(lambda: Lambda, call: Call) -> Result<R
     let zip = take_zip(request.take_code())?;
     signing::check_deployment(&snapshot, &target.id, old.signing.as_deref()).await?;
     let size_bytes = zip.len() as u64;
-    let code = |zip| Code { zip, size_bytes, architecture: host_architecture().to_owned() };
+    let code = |zip, unzipped_bytes| Code {
+        zip,
+        size_bytes,
+        unzipped_bytes,
+        architecture: host_architecture().to_owned(),
+    };
     if request.dry_run == Some(true) {
-        let would_be = VersionRecord { code: code(lambda.code.check(zip).await?), ..old.latest };
+        let (zip, unzipped_bytes) = lambda.code.check(zip).await?;
+        let would_be = VersionRecord { code: code(zip, unzipped_bytes), ..old.latest };
+        layers::check_size(&would_be)?;
         return json_reply(StatusCode::OK, &FunctionConfiguration::of(&target.id, LATEST, &would_be, None));
     }
     let _in_progress = lambda.updates.begin(&target.id)?;
-    let (zip, claim) = lambda.code.add(zip).await?;
-    let code = code(zip.clone());
+    let Added { zip, unzipped_bytes, claim } = lambda.code.add(zip).await?;
+    let code = code(zip.clone(), unzipped_bytes);
     let (now_ms, revision_id) = (lambda.now_ms(), RevisionId::random());
     let deployment = uuid::Uuid::new_v4().to_string();
     let publish = request.publish == Some(true);
-    let committed = updates::commit(&lambda, &target, guard.as_deref(), publish, |old| {
+    let committed = updates::commit(&lambda, &target, guard.as_deref(), publish, None, |old| {
         Ok(VersionRecord {
             code: code.clone(),
             last_modified_ms: now_ms,

@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use crate::Lambda;
 use crate::error::LambdaError;
+use crate::layers::Wanted;
 use crate::model::requests::FunctionRequest;
 use crate::model::responses::FunctionConfiguration;
 use crate::model::validation::Violations;
@@ -33,11 +34,16 @@ pub(super) async fn update_function_configuration(lambda: Lambda, call: Call) ->
         Some(runtime) => Some(settings::find_runtime(&lambda.catalog, runtime).await?),
         None => None,
     };
+    let layers = request.layers.take().map(|layers| Wanted::of(&call, layers)).transpose()?;
     let _in_progress = lambda.updates.begin(&target.id)?;
     let (now_ms, revision_id) = (lambda.now_ms(), RevisionId::random());
     let deployment = uuid::Uuid::new_v4().to_string();
     let region = &target.id.region;
-    let committed = updates::commit(&lambda, &target, guard.as_deref(), false, |old| {
+    let merged = match &layers {
+        Some(layers) => layers.prepare(&lambda).await?,
+        None => None,
+    };
+    let committed = updates::commit(&lambda, &target, guard.as_deref(), false, layers.as_ref(), |old| {
         let configuration = old.configuration.clone();
         Ok(VersionRecord {
             configuration: settings::update(configuration, region, request.clone(), runtime.as_deref())?,
@@ -47,5 +53,13 @@ pub(super) async fn update_function_configuration(lambda: Lambda, call: Call) ->
             ..old.clone()
         })
     });
-    json_reply(StatusCode::OK, &FunctionConfiguration::updated(&target.id, &committed.await?))
+    match committed.await {
+        Ok(done) => json_reply(StatusCode::OK, &FunctionConfiguration::updated(&target.id, &done)),
+        Err(error) => {
+            if let Some(merged) = merged {
+                lambda.code.discard(&merged).await?;
+            }
+            Err(error)
+        }
+    }
 }

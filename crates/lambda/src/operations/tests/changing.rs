@@ -125,7 +125,7 @@ async fn bad_updates_change_nothing() {
     let cases = [
         (update_configuration(json!({"MemorySize": 10_241})), "ValidationException"),
         (update_configuration(json!({"Runtime": "dotnet8"})), "InvalidParameterValueException"),
-        (update_configuration(json!({"Layers": ["x"]})), "InvalidParameterValueException"),
+        (update_configuration(json!({"Layers": ["x"]})), "ValidationException"),
         (
             update_configuration(json!({"Environment": {"Variables": {"AWS_REGION": ""}}})),
             "InvalidParameterValueException",
@@ -203,7 +203,8 @@ async fn after_a_restart_folders_come_back_and_leftovers_go() {
     invoke(&fixture).await;
     let used = fixture.folder_of_last();
     // What a crash may leave: code that was put and never referred to, and half an unpacking.
-    let (leftover, claim) = fixture.lambda.code.add(zip("never referred to").into()).await.unwrap();
+    let added = fixture.lambda.code.add(zip("never referred to").into()).await.unwrap();
+    let (leftover, claim) = (added.zip, added.claim);
     drop(claim);
     let Fixture { store, folder, .. } = fixture;
     std::fs::create_dir(folder.path().join("code/.partial-x")).unwrap();

@@ -257,7 +257,6 @@ async fn what_would_be_ignored_is_refused_by_name() {
         ("Architectures", json!([foreign])),
         ("VpcConfig", json!({"SubnetIds": ["subnet-1"]})),
         ("FileSystemConfigs", json!([{"Arn": "a", "LocalMountPath": "/mnt/x"}])),
-        ("Layers", json!(["arn:aws:lambda:us-east-1:123456789012:layer:x:1"])),
         ("ImageConfig", json!({"Command": ["x"]})),
         ("DurableConfig", json!({"ExecutionTimeout": 5})),
         ("CapacityProviderConfig", json!({"LambdaManagedInstancesCapacityProviderConfig": {}})),

@@ -6,6 +6,9 @@ mod aliasing;
 mod changing;
 mod creating;
 mod invoking;
+mod layer_policies;
+mod layer_versions;
+mod layering;
 mod permitting;
 mod publishing;
 mod reading;
@@ -229,8 +232,9 @@ fn every_operation_declares_an_action_and_a_resource() {
         assert!(action.chars().all(char::is_alphanumeric) && !action.is_empty(), "{}", operation.name);
         // Anything, a function, a configuration, or what an ARN in the path names.
         let by_arn = ["{Resource}", "{ResourceArn}"].contains(&operation.resource);
-        let by_kind =
-            ["function:", "code-signing-config:"].iter().any(|kind| operation.resource.starts_with(kind));
+        let by_kind = ["function:", "code-signing-config:", "layer:"]
+            .iter()
+            .any(|kind| operation.resource.starts_with(kind));
         assert!(operation.resource == "*" || by_kind || by_arn, "{}", operation.name);
         assert!(operation.body_limit > 0, "{}", operation.name);
     }
