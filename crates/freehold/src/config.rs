@@ -244,6 +244,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_done_without_is_named_and_nothing_else_is_taken() {
+        let settings =
+            merge(Serve::default(), "allow_without = ['cpu-share', 'separate-users']").expect("valid");
+        assert_eq!(settings.allow_without, [DoneWithout::CpuShare, DoneWithout::SeparateUsers]);
+        assert_eq!(merge(Serve::default(), "").expect("valid").allow_without, []);
+        assert!(merge(Serve::default(), "allow_without = ['seccomp']").is_err());
+    }
+
+    #[test]
     fn an_unknown_key_is_an_error_in_the_file_and_in_the_environment() {
         let error = merge(Serve::default(), "lisen = '127.0.0.1:0'").expect_err("misspelt");
         assert!(error.to_string().contains("lisen"), "{error}");

@@ -1,5 +1,5 @@
 //! What this host can enforce, and what to do about the rest. Looks only; changes nothing. What differs for an ordinary user is in
-//! [`ordinary`].
+//! `ordinary`.
 
 mod ordinary;
 

@@ -1,7 +1,7 @@
 //! The protections that a host may not be able to give: each can be done without, but only if told so by name.
 //!
 //! As root all of them are there on an ordinary host. An ordinary user gets what the kernel and the host's owner let him have;
-//! [`Lack`] says what that is not, why, and how to get it. Helper and doctor judge by the same list.
+//! `Lack` says what that is not, why, and how to get it. Helper and doctor judge by the same list.
 
 use std::fmt::Write;
 

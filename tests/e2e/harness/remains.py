@@ -28,6 +28,7 @@ class Remains:
         parents = {topmost(group, before.cgroups) for group in self.cgroups}
         self.cgroup_trees = parents
         self.interfaces = host.interfaces() - before.interfaces
+        self.pending = None
 
     def left(self):
         """What of it is still there, by kind; nothing where all is gone."""
@@ -40,6 +41,12 @@ class Remains:
             "loop devices": host.loop_devices(self.data),
         }
         return {kind: what for kind, what in found.items() if what}
+
+    def gone(self):
+        """Whether each of them was seen to be gone: the kernel gives the number of a namespace to the next one that anybody makes."""
+        left = {(kind, each) for kind, several in self.left().items() for each in several}
+        self.pending = left if self.pending is None else self.pending & left
+        return not self.pending
 
 
 def topmost(group, before):

@@ -52,8 +52,8 @@ const OUT_OF_MEMORY_SCORE: &str = "500";
 /// Signals that wait in one environment, where all share what an ordinary user has (some ten thousands).
 const SIGNALS_SHARED_MAX: u64 = 4096;
 /// What one process may have beyond the function's memory where only processes can be limited, in MiB: stacks of threads count in
-/// full, of which Node.js has eight megabytes each in a dozen.
-const DATA_EXCESS_MIB: u32 = 512;
+/// full, and V8 reserves 128 MiB of writable code for each of its workers.
+const DATA_EXCESS_MIB: u32 = 2048;
 
 /// The life of an init.
 pub(crate) fn run(context: &Context, blank: Blank) -> ! {

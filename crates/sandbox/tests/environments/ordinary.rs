@@ -359,7 +359,7 @@ async fn inotify_leaves_the_user_some() {
 
 async fn a_runaway_allocation_ends() {
     let host = Host::start();
-    let (exit, text) = host.run(python("x = bytearray(700 << 20); print('got it')")).await.finish().await;
+    let (exit, text) = host.run(python("x = bytearray(3000 << 20); print('got it')")).await.finish().await;
     if kind() == "groups" {
         assert_eq!((exit, text.as_str()), (Exit::OutOfMemory, ""));
     } else {
