@@ -212,3 +212,34 @@ def test_runtimes_that_carry_none(work_folder):
     done = install(work_folder / "none", "provided.al2023")
     assert done.returncode == 1
     assert "carries no AWS SDK" in done.stderr
+
+
+def test_the_sdk_for_javascript_is_a_client_from_outside(sdk_server, need, name, tmp_path):
+    """A deployment tool's work with AWS's SDK for JavaScript v3, its waiters and paginators, against the server."""
+    runtime = need("nodejs22.x")
+    server = sdk_server(runtime)
+    source = (
+        "export const handler = async (event) => {\n"
+        "  let kept = null;\n"
+        "  try { kept = (await import('kept')).value; } catch {}\n"
+        "  return [event.from, process.env.STAGE ?? null, kept];\n};\n")
+    (tmp_path / "code.zip").write_bytes(functions.zip_of({"index.mjs": source}))
+    (tmp_path / "layer.zip").write_bytes(functions.zip_of({
+        "nodejs/node_modules/kept/package.json": '{"type": "module", "exports": "./index.js"}',
+        "nodejs/node_modules/kept/index.js": "export const value = 'from the layer';"}))
+    node = listed(server.data)[runtime]["executable"]
+    program = Path(__file__).with_name("programs") / "client.mjs"
+    modules = CACHE / "runtimes/nodejs/current/node_modules"
+    done = server.command(program, name, runtime, tmp_path / "code.zip", tmp_path / "layer.zip", program=node,
+                          timeout_s=120, NODE_PATH=str(modules), AWS_REGION="us-east-1")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "second": "2", "policy": {"Service": "s3.amazonaws.com"},
+        "answers": {"1": [200, "1", ["javascript", None, None]],
+                    "live": [200, "2", ["javascript", "two", "from the layer"]]},
+        "versions": ["$LATEST", "1", "2"], "tags": {"made": "by-javascript"},
+        "errors": {"GetFunction": ["ResourceNotFoundException", 404],
+                   "CreateAlias": ["ResourceConflictException", 409],
+                   "UpdateAlias": ["PreconditionFailedException", 412],
+                   "DeleteFunction": ["ResourceConflictException", 409]},
+    }

@@ -309,7 +309,7 @@ pub struct Logs {
     #[arg(long, short)]
     pub follow: bool,
 
-    /// The log group, where the function's configuration names one [default: /aws/lambda/<NAME>].
+    /// The log group, where the function's configuration names one [default: /aws/lambda/ and the name].
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
 

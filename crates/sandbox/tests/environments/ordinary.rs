@@ -67,7 +67,10 @@ const NOT_HERE: &[&str] = &[
     "a_killed_server_and_helper_leave_only_what_the_next_start_removes",
     "a_killed_server_leaves_nothing",
     "two_servers_do_not_touch_each_other",
+    // Nothing of it depends on the user, and it waits for twelve seconds.
+    "one_folder_has_one_server",
 ];
+/// What needs groups, or is seen by them.
 const NOT_WITHOUT_CGROUPS: &[&str] = &[
     "freezing_stops_compute_and_thawing_resumes",
     "the_peak_of_memory_is_read",
@@ -76,6 +79,7 @@ const NOT_WITHOUT_CGROUPS: &[&str] = &[
     "tmp_in_memory_is_charged",
     "shared_memory_is_bounded_and_charged",
     "what_a_dead_server_left_goes_even_without_its_folder",
+    "a_terminal_signal_does_not_end_the_helper",
 ];
 
 /// The part of this file that is run as the user.
