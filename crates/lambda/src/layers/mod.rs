@@ -38,8 +38,6 @@ use crate::records::VersionRecord;
 
 /// Layers of a function. Source: "Lambda quotas".
 const LAYERS_PER_FUNCTION: usize = 5;
-/// The IAM action that using a layer version takes.
-const USE: &str = "lambda:GetLayerVersion";
 
 /// A layer version as a function has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +101,7 @@ impl Wanted {
         }
         let admitted = own || here && is_admitted(read, id, &self.principal).await?;
         if !admitted {
-            return Err(denied(&self.principal, USE, id.arn()));
+            return Err(denied(&self.principal, policy::ACTION, id.arn()));
         }
         let record = LAYERS.get(read, &id.parts()).await?.ok_or_else(|| missing(&id.arn()))?;
         Ok(AttachedLayer {
@@ -129,8 +127,8 @@ async fn is_admitted(
     id: &LayerVersionId,
     principal: &Principal,
 ) -> Result<bool, LambdaError> {
-    let policy = POLICIES.get(read, &id.parts()).await?;
-    Ok(policy.is_some_and(|policy| policy.admits(&principal.account)))
+    let record = POLICIES.get(read, &id.parts()).await?;
+    Ok(record.is_some_and(|record| policy::admits(&record.document, id, principal)))
 }
 
 /// Lets the caller's own account pass, and others only where the layer version's policy does.

@@ -8,13 +8,14 @@
 //!
 //! The uses of their zips are noted in `crate::records::CODE_USES`, among those of functions.
 
-use freehold_base::id::{AccountId, RevisionId};
+use freehold_base::id::RevisionId;
 use freehold_store::keyspace::{LAMBDA_LAYER_NUMBERS, LAMBDA_LAYER_POLICIES, LAMBDA_LAYERS};
 use freehold_store::{BlobId, Key, Part, PartValue, Record, StoreError, Table, Transaction};
 use serde::{Deserialize, Serialize};
 
 use super::id::LayerVersionId;
 use super::user;
+use crate::policy::Document;
 use crate::records::{CODE_USES, CodeUse, NumberRecord};
 
 /// Layer versions: account, region, name, number.
@@ -46,27 +47,9 @@ pub(crate) struct LayerRecord {
 /// The policy of a layer version; it has at least one statement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PolicyRecord {
-    pub(crate) statements: Vec<StatementRecord>,
+    pub(crate) document: Document,
     /// Changes with every change; clients guard theirs with it.
     pub(crate) revision_id: RevisionId,
-}
-
-/// A statement: somebody may use the layer version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StatementRecord {
-    pub(crate) id: String,
-    pub(crate) principal: PrincipalRecord,
-    /// The organization that the principal must be of, where one is named.
-    pub(crate) organization: Option<String>,
-}
-
-/// Who is let in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum PrincipalRecord {
-    /// `*`.
-    Everybody,
-    /// All of an account.
-    Account(AccountId),
 }
 
 impl Record for LayerRecord {

@@ -8,8 +8,9 @@ use super::json::Blob;
 use super::responses::{hash_text, time_text};
 use super::validation::Violations;
 use crate::layers::id::{LayerVersionId, VERSION_PATTERN, is_version_arn};
-use crate::layers::policy::ACTION;
-use crate::layers::records::{LayerRecord, PrincipalRecord};
+use crate::layers::policy::{self, ACTION};
+use crate::layers::records::LayerRecord;
+use crate::policy::principal::{ORGANIZATION_PATTERN, is_organization};
 use crate::settings::RUNTIMES_OF_AWS;
 
 /// The architectures that Lambda has.
@@ -21,9 +22,6 @@ const STATEMENT_ID_LENGTH: RangeInclusive<usize> = 1..=100;
 const RUNTIMES: usize = 15;
 const PRINCIPAL_PATTERN: &str = r"\d{12}|\*|arn:(aws[a-zA-Z-]*):iam::\d{12}:root";
 const STATEMENT_ID_PATTERN: &str = "([a-zA-Z0-9-_]+)";
-const ORGANIZATION_PATTERN: &str = "o-[a-z0-9]{10,32}";
-/// Letters and digits of an organization's id after `o-`.
-const ORGANIZATION_LENGTH: RangeInclusive<usize> = 10..=32;
 
 /// `PublishLayerVersionRequest`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -104,7 +102,7 @@ impl LayerPermissionRequest {
             None => violations.missing("action"),
         }
         match &self.principal {
-            Some(principal) if PrincipalRecord::parse(principal).is_none() => {
+            Some(principal) if policy::principal(principal).is_none() => {
                 violations.pattern("principal", principal, PRINCIPAL_PATTERN);
             }
             Some(_) => {}
@@ -124,13 +122,6 @@ pub(crate) fn check_statement_id(id: &str, violations: &mut Violations) {
     if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
         violations.pattern("statementId", id, STATEMENT_ID_PATTERN);
     }
-}
-
-fn is_organization(text: &str) -> bool {
-    text.strip_prefix("o-").is_some_and(|id| {
-        ORGANIZATION_LENGTH.contains(&id.len())
-            && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-    })
 }
 
 /// Notes what is wrong with the `Layers` of a function.

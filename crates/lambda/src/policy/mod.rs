@@ -142,13 +142,19 @@ impl Default for Document {
 impl Document {
     /// Adds a statement, whose name must be new.
     pub(crate) fn add(&mut self, statement: Statement) -> Result<(), PolicyError> {
-        if let Some(sid) = &statement.sid
-            && self.statement.iter().any(|own| own.sid.as_ref() == Some(sid))
-        {
-            return Err(PolicyError::StatementExists(sid.clone()));
-        }
+        self.check_name(&statement)?;
         self.statement.push(statement);
         self.check_size()
+    }
+
+    /// Refuses a statement whose name another has.
+    pub(crate) fn check_name(&self, statement: &Statement) -> Result<(), PolicyError> {
+        match &statement.sid {
+            Some(sid) if self.statement.iter().any(|own| own.sid.as_ref() == Some(sid)) => {
+                Err(PolicyError::StatementExists(sid.clone()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Removes the statement of this name.

@@ -8,6 +8,10 @@ use super::{OneOrMany, PolicyError};
 
 /// The text that stands for everyone.
 const EVERYONE: &str = "*";
+/// AWS's pattern for an organization's id, as its error texts show it.
+pub(crate) const ORGANIZATION_PATTERN: &str = "o-[a-z0-9]{10,32}";
+/// Letters and digits of an organization's id after `o-`.
+const ORGANIZATION_LENGTH: std::ops::RangeInclusive<usize> = 10..=32;
 /// How the names of services end: most, and Alexa's.
 const SERVICE_ENDINGS: [&str; 3] = [".amazonaws.com", ".amazonaws.com.cn", ".amazon.com"];
 
@@ -137,6 +141,14 @@ fn is_identity(text: &str, caller: &Caller<'_>) -> bool {
 pub(crate) fn role_of(arn: &str) -> Option<&str> {
     let (_, session) = arn.split_once(":assumed-role/")?;
     session.split('/').next()
+}
+
+/// Whether a text matches [`ORGANIZATION_PATTERN`] as a whole.
+pub(crate) fn is_organization(text: &str) -> bool {
+    text.strip_prefix("o-").is_some_and(|id| {
+        ORGANIZATION_LENGTH.contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    })
 }
 
 /// Whether a text is a service's name.

@@ -11,13 +11,15 @@ use crate::error::LambdaError;
 use crate::layers::denied;
 use crate::layers::error::LayerError;
 use crate::layers::id::LayerVersionId;
-use crate::layers::records::{LAYERS, POLICIES, PolicyRecord, PrincipalRecord, StatementRecord};
+use crate::layers::policy;
+use crate::layers::records::{LAYERS, POLICIES, PolicyRecord};
 use crate::model::json;
 use crate::model::layers::{
     AddLayerPermissionResponse, LayerPermissionRequest, LayerPolicyResponse, check_statement_id,
 };
 use crate::model::validation::Violations;
 use crate::operations::{empty_reply, json_reply};
+use crate::policy::{Document, PolicyError};
 
 pub(super) async fn add_layer_version_permission(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> {
     let request: LayerPermissionRequest = json::read(call.body.clone()).await?;
@@ -25,41 +27,37 @@ pub(super) async fn add_layer_version_permission(lambda: Lambda, call: Call) -> 
     request.check(&mut violations);
     violations.into_result()?;
     let id = own_version(&call)?;
-    let principal = request.principal.as_deref().and_then(PrincipalRecord::parse);
-    let statement = StatementRecord {
-        id: request.statement_id.unwrap_or_default(),
-        principal: principal.expect("a principal that cannot be read has just been refused"),
-        organization: request.organization_id,
-    };
+    let principal = request.principal.as_deref().and_then(policy::principal);
+    let principal = principal.expect("a principal that cannot be read has just been refused");
+    let sid = request.statement_id.unwrap_or_default();
+    let statement = policy::statement(&id, sid, principal, request.organization_id);
     let (call, id, statement) = (&call, &id, &statement);
-    let policy = lambda
+    let revision_id = lambda
         .store
         .transact(|transaction| async move {
             let old = policy_of(&transaction, call, id).await?;
-            if old.iter().flat_map(|policy| &policy.statements).any(|other| other.id == statement.id) {
-                return Err(LayerError::StatementExists(statement.id.clone()).into());
-            }
-            check_revision(old.as_ref(), call)?;
-            let mut statements = old.map(|policy| policy.statements).unwrap_or_default();
-            statements.push(statement.clone());
-            let policy = PolicyRecord { statements, revision_id: RevisionId::random() };
-            policy.check_length(id)?;
+            let revision_id = old.as_ref().map(|policy| policy.revision_id.clone());
+            let mut document = old.map(|policy| policy.document).unwrap_or_default();
+            // A name that is taken is told before the revision, a policy that gets too long after it.
+            document.check_name(statement)?;
+            check_revision(revision_id.as_ref(), call)?;
+            document.add(statement.clone())?;
+            let policy = PolicyRecord { document, revision_id: RevisionId::random() };
             POLICIES.put(&transaction, &id.parts(), &policy)?;
-            Ok::<_, LambdaError>(policy)
+            Ok::<_, LambdaError>(policy.revision_id)
         })
         .await?;
-    let response = AddLayerPermissionResponse {
-        statement: statement.text(id),
-        revision_id: policy.revision_id.as_str(),
-    };
+    let response =
+        AddLayerPermissionResponse { statement: statement.to_text(), revision_id: revision_id.as_str() };
     json_reply(StatusCode::CREATED, &response)
 }
 
 pub(super) async fn get_layer_version_policy(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
     let id = own_version(&call)?;
     let snapshot = lambda.store.snapshot().await?;
-    let policy = policy_of(&snapshot, &call, &id).await?.ok_or(LayerError::NoPolicy)?;
-    let response = LayerPolicyResponse { policy: policy.text(&id), revision_id: policy.revision_id.as_str() };
+    let policy = policy_of(&snapshot, &call, &id).await?.ok_or(PolicyError::NotThere)?;
+    let response =
+        LayerPolicyResponse { policy: policy.document.to_text(), revision_id: policy.revision_id.as_str() };
     json_reply(StatusCode::OK, &response)
 }
 
@@ -76,9 +74,9 @@ pub(super) async fn remove_layer_version_permission(
     lambda
         .store
         .transact(|transaction| async move {
-            let old = policy_of(&transaction, call, id).await?.ok_or(LayerError::NoPolicy)?;
-            check_revision(Some(&old), call)?;
-            remove(&transaction, id, old, statement)
+            let old = policy_of(&transaction, call, id).await?.ok_or(PolicyError::NotThere)?;
+            check_revision(Some(&old.revision_id), call)?;
+            remove(&transaction, id, old.document, statement)
         })
         .await?;
     Ok(empty_reply(StatusCode::NO_CONTENT))
@@ -88,19 +86,14 @@ pub(super) async fn remove_layer_version_permission(
 fn remove(
     transaction: &Transaction,
     id: &LayerVersionId,
-    old: PolicyRecord,
+    mut document: Document,
     statement: &str,
 ) -> Result<(), LambdaError> {
-    let mut statements = old.statements;
-    let before = statements.len();
-    statements.retain(|other| other.id != statement);
-    if statements.len() == before {
-        return Err(LayerError::StatementNotFound(statement.to_owned()).into());
-    }
-    if statements.is_empty() {
+    document.remove(statement)?;
+    if document.statement.is_empty() {
         POLICIES.delete(transaction, &id.parts());
     } else {
-        let policy = PolicyRecord { statements, revision_id: RevisionId::random() };
+        let policy = PolicyRecord { document, revision_id: RevisionId::random() };
         POLICIES.put(transaction, &id.parts(), &policy)?;
     }
     Ok(())
@@ -130,12 +123,10 @@ async fn policy_of(
 }
 
 /// Refuses the change if the client names another revision than the policy's.
-fn check_revision(policy: Option<&PolicyRecord>, call: &Call) -> Result<(), LayerError> {
+fn check_revision(revision_id: Option<&RevisionId>, call: &Call) -> Result<(), LayerError> {
     let named = call.query_value("RevisionId").filter(|named| !named.is_empty());
     match named {
-        Some(named) if policy.is_none_or(|policy| policy.revision_id.as_str() != named) => {
-            Err(LayerError::StaleRevision)
-        }
+        Some(named) if revision_id.is_none_or(|own| own.as_str() != named) => Err(LayerError::StaleRevision),
         _ => Ok(()),
     }
 }

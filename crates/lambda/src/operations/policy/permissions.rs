@@ -14,7 +14,7 @@ use crate::model::requests::PermissionRequest;
 use crate::model::validation::Violations;
 use crate::names::Target;
 use crate::operations::{empty_reply, json_reply};
-use crate::policy::principal::Principal;
+use crate::policy::principal::{ORGANIZATION_PATTERN, Principal, is_organization};
 use crate::policy::{PolicyError, Statement};
 use crate::records::FUNCTIONS;
 
@@ -35,7 +35,6 @@ const SOURCE_ACCOUNT_PATTERN: &str = r"\d{12}";
 const TOKEN_LENGTH: std::ops::RangeInclusive<usize> = 0..=256;
 const TOKEN_PATTERN: &str = r"[a-zA-Z0-9._\-]+";
 const ORGANIZATION_LENGTH: std::ops::RangeInclusive<usize> = 12..=34;
-const ORGANIZATION_PATTERN: &str = "o-[a-z0-9]{10,32}";
 /// The action to which `FunctionUrlAuthType` belongs.
 const INVOKE_URL: &str = "lambda:InvokeFunctionUrl";
 
@@ -208,12 +207,6 @@ fn is_action(text: &str) -> bool {
 
 fn is_letters(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphabetic())
-}
-
-fn is_organization(text: &str) -> bool {
-    let rest = text.strip_prefix("o-").unwrap_or_default();
-    (10..=32).contains(&rest.len())
-        && rest.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 /// Whether a text is an ARN, which as a pattern may end in anything.

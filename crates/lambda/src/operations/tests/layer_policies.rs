@@ -27,6 +27,11 @@ async fn a_policy_opens_a_layer_version_to_others() {
     );
     let policy = fixture.json(on_layer("GetLayerVersionPolicy", "l", Some("1"))).await;
     assert_eq!(policy["RevisionId"], added["RevisionId"]);
+    let written = format!(
+        r#"{{"Version":"2012-10-17","Id":"default","Statement":[{}]}}"#,
+        added["Statement"].as_str().unwrap()
+    );
+    assert_eq!(policy["Policy"], written);
     let document: Value = serde_json::from_str(policy["Policy"].as_str().unwrap()).unwrap();
     assert_eq!(document, json!({"Version": "2012-10-17", "Id": "default", "Statement": [text]}));
     assert_eq!(fixture.json(get()).await["LayerVersionArn"], arn);
@@ -78,6 +83,9 @@ async fn changes_of_a_policy_are_guarded() {
     );
     assert_eq!(fixture.error(with_query(add(body("s2")), "RevisionId", "wrong")).await, stale);
     assert_eq!(fixture.error(with_query(remove("l", "1", "s1"), "RevisionId", "wrong")).await, stale);
+    // A name that is taken is told before the revision, one that is not there after it.
+    assert_eq!(fixture.error(with_query(add(body("s1")), "RevisionId", "wrong")).await.2, taken);
+    assert_eq!(fixture.error(with_query(remove("l", "1", "none"), "RevisionId", "wrong")).await, stale);
     let revision = first["RevisionId"].as_str().unwrap();
     let second = fixture.json(with_query(add(body("s2")), "RevisionId", revision)).await;
     assert_ne!(second["RevisionId"], first["RevisionId"]);
@@ -98,6 +106,31 @@ async fn changes_of_a_policy_are_guarded() {
         fixture.send(remove("l", "1", id)).await.unwrap();
     }
     assert_eq!(fixture.error(on_layer("GetLayerVersionPolicy", "l", Some("1"))).await, no_policy);
+}
+
+#[tokio::test]
+async fn who_must_be_of_an_organization_is_not_let_in() {
+    let fixture = Fixture::new().await;
+    fixture.send(publish("l", &[("a", "1")])).await.unwrap();
+    let arn = format!("{LAYER}:1");
+    let get = || by(with_query(call("GetLayerVersionByArn", None), "Arn", &arn), "111122223333");
+    let add = |id: &str, principal: &str, organization: Option<&str>| {
+        let mut body = json!({"StatementId": id, "Action": "lambda:GetLayerVersion", "Principal": principal});
+        if let Some(organization) = organization {
+            body["OrganizationId"] = json!(organization);
+        }
+        with_body(on_layer("AddLayerVersionPermission", "l", Some("1")), &body)
+    };
+    let shown = fixture.json(add("s1", "*", Some("o-a1b2c3d4e5"))).await;
+    let statement = format!(
+        r#"{{"Sid":"s1","Effect":"Allow","Principal":"*","Action":"lambda:GetLayerVersion","Resource":"{arn}","Condition":{{"StringEquals":{{"aws:PrincipalOrgID":"o-a1b2c3d4e5"}}}}}}"#
+    );
+    assert_eq!(shown["Statement"], statement);
+    assert_eq!(fixture.error(get()).await.0, "AccessDeniedException");
+    let other = fixture.json(add("s2", "arn:aws-cn:iam::111122223333:root", None)).await;
+    let other: Value = serde_json::from_str(other["Statement"].as_str().unwrap()).unwrap();
+    assert_eq!(other["Principal"], json!({"AWS": "arn:aws:iam::111122223333:root"}));
+    assert_eq!(fixture.json(get()).await["LayerVersionArn"], arn);
 }
 
 #[tokio::test]
@@ -163,6 +196,8 @@ async fn a_policy_is_at_most_20_kb_long() {
         "{}",
         error.message
     );
+    let stale = with_query(add(number), "RevisionId", "wrong");
+    assert_eq!(fixture.error(stale).await.0, "PreconditionFailedException", "the revision comes first");
     let policy = fixture.json(on_layer("GetLayerVersionPolicy", "l", Some("1"))).await;
     assert!(policy["Policy"].as_str().unwrap().len() <= 20_480);
 }
