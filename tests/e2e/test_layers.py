@@ -233,6 +233,23 @@ def test_a_deleted_layer_outlives_kill_and_restart(own_server, python, name):
     wait_until(lambda: not list((last.data / "code").iterdir()), "unused packages are collected")
 
 
+def test_layers_count_as_code_of_the_account(own_server, name):
+    """Each version counts with its zip until it is deleted, also over a kill -9."""
+    server = own_server()
+    client = server.client()
+    published = [client.publish_layer_version(LayerName=name, Content={"ZipFile": zip_of({"file": content})})
+                 for content in ("x", "x", "longer")]
+    sizes = [each["Content"]["CodeSize"] for each in published]
+    assert client.get_account_settings()["AccountUsage"] == {"TotalCodeSize": sum(sizes), "FunctionCount": 0}
+    client.delete_layer_version(LayerName=name, VersionNumber=2)
+    server.kill()
+    client = own_server(server.data).client()
+    assert client.get_account_settings()["AccountUsage"] == {"TotalCodeSize": sizes[0] + sizes[2], "FunctionCount": 0}
+    for number in (1, 3):
+        client.delete_layer_version(LayerName=name, VersionNumber=number)
+    assert client.get_account_settings()["AccountUsage"] == {"TotalCodeSize": 0, "FunctionCount": 0}
+
+
 def test_another_account_needs_the_policy(own_server, python, name):
     """One store served for two accounts, one after the other: the layer is usable where its policy says so."""
     server = own_server()

@@ -147,7 +147,6 @@ impl Lambda {
         let Options { store, executor, catalog, code_folder, clock, downloads } = options;
         let code = CodeStore::open(code_folder, store.clone(), Arc::clone(&clock)).await?;
         let functions = Functions::open(store.clone(), code.clone(), Arc::clone(&executor));
-        usage::count_once(&store).await?;
         let reservations = Reservations::open(store.clone(), Arc::clone(&executor)).await?;
         let code_storage_bytes = usage::CODE_STORAGE_BYTES;
         let (updates, downloads) = (Updates::default(), downloads.map(Downloads::new));

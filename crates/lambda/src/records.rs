@@ -232,7 +232,7 @@ pub(crate) struct ReservationRecord {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UsageRecord {
     pub(crate) functions: u64,
-    /// All packages of all versions, in bytes.
+    /// All packages of all versions of functions and layers, in bytes.
     pub(crate) code_bytes: u64,
 }
 

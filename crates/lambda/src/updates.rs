@@ -95,7 +95,7 @@ pub(crate) async fn commit(
                 true => Some(versions::publish(&transaction, id, &function, None).await?),
                 false => None,
             };
-            quota.check(&transaction, id).await?;
+            quota.check(&transaction).await?;
             Ok::<_, LambdaError>((old.latest, Committed { function, published }))
         })
         .await?;

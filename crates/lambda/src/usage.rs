@@ -1,21 +1,22 @@
-//! What an account has in a region: how many functions, and the bytes of all their packages, each version's counted as AWS
-//! counts them.
+//! What an account has in a region: how many functions, and the bytes of the packages of functions and layers, each version's
+//! counted as AWS counts them. A layer version counts for the account that has published it, until that deletes it.
 //!
 //! It is counted in the transactions that create, publish and delete, so it agrees with what is stored, always. A single
-//! counter would be written by all of them, and so make each conflict with every other; there are [`SHARDS`], one of which a
-//! function's name chooses. Reading them all is one short scan, however many functions there are.
+//! counter would be written by all of them, and so make each conflict with every other; there are [`SHARDS`], one of which the
+//! name of a function or a layer chooses. Reading them all is one short scan, however many functions there are.
 //!
 //! To hold the quota exactly, a transaction must have read all counters, and then conflicts with all others again. So it does
 //! that only where less than [`AMPLE_BYTES`] is free.
 
 use freehold_base::id::{AccountId, Region};
-use freehold_store::{Part, Read, Store, StoreError, Transaction};
+use freehold_store::{Part, Read, StoreError, Transaction};
 use sha2::{Digest, Sha256};
 
 use crate::Lambda;
 use crate::error::LambdaError;
+use crate::layers::id::LayerId;
 use crate::names::FunctionId;
-use crate::records::{FUNCTIONS, USAGE, UsageRecord, VERSIONS};
+use crate::records::{USAGE, UsageRecord};
 
 /// Bytes of all packages of an account in a region. Source: "Lambda quotas", function and layer storage.
 pub(crate) const CODE_STORAGE_BYTES: u64 = 75 << 30;
@@ -25,17 +26,45 @@ const SHARDS: u8 = 64;
 /// which each holds a package of up to 50 MiB in memory.
 const AMPLE_BYTES: u64 = 8 << 30;
 
+/// What has packages that count: a function or a layer, by its account, its region and its name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holder<'a> {
+    account: &'a AccountId,
+    region: &'a Region,
+    name: &'a str,
+}
+
+impl<'a> From<&'a FunctionId> for Holder<'a> {
+    fn from(FunctionId { account, region, name }: &'a FunctionId) -> Self {
+        Self { account, region, name }
+    }
+}
+
+impl<'a> From<&'a LayerId> for Holder<'a> {
+    fn from(LayerId { account, region, name }: &'a LayerId) -> Self {
+        Self { account, region, name }
+    }
+}
+
+impl<'a> Holder<'a> {
+    /// The place of its counter.
+    fn counter(self) -> [Part<'a>; 3] {
+        let shard = Sha256::digest(self.name)[0] % SHARDS;
+        [Part::Text(self.account.as_str()), Part::Text(self.region.as_str()), Part::Number(shard.into())]
+    }
+}
+
 /// Counts functions and bytes of packages, up or down.
 pub(crate) async fn add(
     transaction: &Transaction,
-    id: &FunctionId,
+    holder: impl Into<Holder<'_>>,
     functions: i64,
     code_bytes: i64,
 ) -> Result<(), StoreError> {
     if (functions, code_bytes) == (0, 0) {
         return Ok(());
     }
-    let place = parts(id);
+    let place = holder.into().counter();
     let old = USAGE.get(transaction, &place).await?.unwrap_or_default();
     let record = UsageRecord {
         functions: old.functions.saturating_add_signed(functions),
@@ -69,56 +98,28 @@ pub(crate) async fn total(
 
 /// Holds a change to the quota of code storage.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Quota {
+pub(crate) struct Quota<'a> {
+    account: &'a AccountId,
+    region: &'a Region,
     bytes: u64,
     /// Whether it may be reached by this change.
     near: bool,
 }
 
-impl Quota {
-    /// To be asked for before the transaction that changes the function.
-    pub(crate) async fn of(lambda: &Lambda, id: &FunctionId) -> Result<Self, StoreError> {
+impl<'a> Quota<'a> {
+    /// To be asked for before the transaction that changes the function or publishes the layer.
+    pub(crate) async fn of(lambda: &Lambda, holder: impl Into<Holder<'a>>) -> Result<Self, StoreError> {
+        let Holder { account, region, .. } = holder.into();
         let bytes = lambda.code_storage_bytes;
-        let used = total(&lambda.store.snapshot().await?, &id.account, &id.region).await?.code_bytes;
-        Ok(Self { bytes, near: used.saturating_add(AMPLE_BYTES) > bytes })
+        let used = total(&lambda.store.snapshot().await?, account, region).await?.code_bytes;
+        Ok(Self { account, region, bytes, near: used.saturating_add(AMPLE_BYTES) > bytes })
     }
 
     /// To be asked in the transaction, after everything has been counted.
-    pub(crate) async fn check(self, transaction: &Transaction, id: &FunctionId) -> Result<(), LambdaError> {
-        if self.near && total(transaction, &id.account, &id.region).await?.code_bytes > self.bytes {
+    pub(crate) async fn check(self, transaction: &Transaction) -> Result<(), LambdaError> {
+        if self.near && total(transaction, self.account, self.region).await?.code_bytes > self.bytes {
             return Err(LambdaError::CodeStorageExceeded);
         }
         Ok(())
     }
-}
-
-/// Counts everything once, in a store whose functions were made before they were counted.
-pub(crate) async fn count_once(store: &Store) -> Result<(), StoreError> {
-    store
-        .transact(|transaction| async move {
-            // A record without parts says that it has been done; no account has that place.
-            if USAGE.get(&transaction, &[]).await?.is_some() {
-                return Ok(());
-            }
-            USAGE.put(&transaction, &[], &UsageRecord::default())?;
-            for (key, function) in FUNCTIONS.all(&transaction, &[]).await? {
-                if let Some(id) = FUNCTIONS.parts(&key).and_then(FunctionId::from_parts) {
-                    add(&transaction, &id, 1, signed(function.latest.code.size_bytes)).await?;
-                }
-            }
-            for (key, published) in VERSIONS.all(&transaction, &[]).await? {
-                if let Some(id) = VERSIONS.parts(&key).and_then(FunctionId::from_parts) {
-                    add(&transaction, &id, 0, signed(published.version.code.size_bytes)).await?;
-                }
-            }
-            Ok::<_, StoreError>(())
-        })
-        .await
-}
-
-/// The place of the counter of a function.
-fn parts(id: &FunctionId) -> [Part<'_>; 3] {
-    let shard = Sha256::digest(&id.name)[0] % SHARDS;
-    let [account, region, _] = id.parts();
-    [account, region, Part::Number(shard.into())]
 }

@@ -17,6 +17,7 @@ use super::id::LayerVersionId;
 use super::user;
 use crate::policy::Document;
 use crate::records::{CODE_USES, CodeUse, NumberRecord};
+use crate::usage;
 
 /// Layer versions: account, region, name, number.
 pub(crate) const LAYERS: Table<LayerRecord> = Table::new(LAMBDA_LAYERS);
@@ -61,21 +62,27 @@ impl Record for PolicyRecord {
 }
 
 /// Writes a layer version that was published under the next number.
-pub(crate) fn put(
+pub(crate) async fn put(
     transaction: &Transaction,
     id: &LayerVersionId,
     record: &LayerRecord,
 ) -> Result<(), StoreError> {
     NUMBERS.put(transaction, &id.layer.parts(), &NumberRecord { last: id.number })?;
     LAYERS.put(transaction, &id.parts(), record)?;
+    usage::add(transaction, &id.layer, 0, usage::signed(record.size_bytes)).await?;
     note_use(id, record, |parts| CODE_USES.put(transaction, parts, &CodeUse {}))
 }
 
 /// Deletes a layer version with its policy.
-pub(crate) fn delete(transaction: &Transaction, id: &LayerVersionId, old: &LayerRecord) {
+pub(crate) async fn delete(
+    transaction: &Transaction,
+    id: &LayerVersionId,
+    old: &LayerRecord,
+) -> Result<(), StoreError> {
     LAYERS.delete(transaction, &id.parts());
     POLICIES.delete(transaction, &id.parts());
     note_use(id, old, |parts| CODE_USES.delete(transaction, parts));
+    usage::add(transaction, &id.layer, 0, -usage::signed(old.size_bytes)).await
 }
 
 /// Does something with the place where this version's use of its zip is noted.

@@ -66,7 +66,7 @@ async fn publish_version(lambda: Lambda, call: Call) -> Result<Reply, LambdaErro
             check_hash(&function, request.code_sha256.as_deref())?;
             let description = request.description.as_deref();
             let published = versions::publish(&transaction, id, &function, description).await?;
-            quota.check(&transaction, id).await?;
+            quota.check(&transaction).await?;
             Ok::<_, LambdaError>(published)
         })
         .await?;

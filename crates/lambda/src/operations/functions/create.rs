@@ -109,7 +109,7 @@ async fn commit(
                 true => Some(versions::publish(&transaction, id, record, None).await?),
                 false => None,
             };
-            quota.check(&transaction, id).await?;
+            quota.check(&transaction).await?;
             Ok(published)
         })
         .await

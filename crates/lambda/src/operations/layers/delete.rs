@@ -24,7 +24,7 @@ pub(super) async fn delete_layer_version(lambda: Lambda, call: Call) -> Result<R
         .transact(|transaction| async move {
             let record = LAYERS.get(&transaction, &id.parts()).await?;
             if let Some(record) = &record {
-                records::delete(&transaction, id, record);
+                records::delete(&transaction, id, record).await?;
             }
             Ok::<_, LambdaError>(record)
         })

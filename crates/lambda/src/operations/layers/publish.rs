@@ -15,6 +15,7 @@ use crate::model::json;
 use crate::model::layers::{LayerContent, LayerVersionResponse, PublishLayerRequest};
 use crate::model::validation::Violations;
 use crate::operations::json_reply;
+use crate::usage::Quota;
 
 pub(super) async fn publish_layer_version(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> {
     let mut violations = Violations::default();
@@ -62,12 +63,14 @@ async fn commit(
     layer: &LayerId,
     record: &LayerRecord,
 ) -> Result<LayerVersionId, LambdaError> {
+    let quota = Quota::of(lambda, layer).await?;
     lambda
         .store
         .transact(|transaction| async move {
             let last = NUMBERS.get(&transaction, &layer.parts()).await?.map_or(0, |number| number.last);
             let id = layer.version(last + 1);
-            records::put(&transaction, &id, record)?;
+            records::put(&transaction, &id, record).await?;
+            quota.check(&transaction).await?;
             Ok::<_, LambdaError>(id)
         })
         .await
