@@ -84,19 +84,18 @@ def test_reserved_concurrency_is_all_that_a_function_gets(own_server, python):
     first = held.start()
     assert throttled(held.function) == "ReservedFunctionConcurrentInvocationLimitExceeded"
     client.put_function_concurrency(FunctionName="held", ReservedConcurrentExecutions=2)
-    held.function({})
+    identities = {held.function({}).value()}
     held.let_go()
-    identity = first.result(WAIT_S).value()
+    identities.add(first.result(WAIT_S).value())
+    assert len(identities) == 2
 
     client.put_function_concurrency(FunctionName="held", ReservedConcurrentExecutions=0)
     assert throttled(held.function) == "ReservedFunctionConcurrentInvocationLimitExceeded"
     assert client.get_function(FunctionName="held")["Concurrency"] == {"ReservedConcurrentExecutions": 0}
     client.delete_function_concurrency(FunctionName="held")
     assert "Concurrency" not in client.get_function(FunctionName="held")
-    seen = set()
-    for _ in range(4):
-        seen.add(held.function({}).value())
-    assert identity in seen, "its environments stay over all of this"
+    # Which of the two is used last, and so next, is up to them.
+    assert held.function({}).value() in identities, "its environments stay over all of this"
 
     client.put_function_concurrency(FunctionName="held", ReservedConcurrentExecutions=1)
     server.stop()
