@@ -87,8 +87,8 @@ pub(crate) async fn require(read: &impl Read, target: &Target) -> Result<Found, 
     find(read, target).await?.ok_or_else(|| target.not_found())
 }
 
-/// Publishes the function's `$LATEST`, whose revision moves on, unless nothing has changed since the last version: then that one is given, as on
-/// AWS. Numbers have no gaps and no repeats, since each is given in the transaction that uses it.
+/// Publishes the function's `$LATEST`, whose revision moves on, unless nothing has changed since the last version: then
+/// that one is given, as on AWS. Numbers have no gaps and no repeats, since each is given in the transaction that uses it.
 pub(crate) async fn publish(
     transaction: &Transaction,
     id: &FunctionId,

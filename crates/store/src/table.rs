@@ -123,9 +123,7 @@ impl<R: Record> Table<R> {
 
     /// The last of the records whose parts start with `parts`.
     pub async fn last(&self, read: &impl Read, parts: &[Part<'_>]) -> Result<Option<(Key, R)>, StoreError> {
-        let found = read.scan(KeyRange::prefix(&self.key(parts)), Direction::Reverse, 1).await?;
-        let Some((key, bytes)) = found.into_iter().next() else { return Ok(None) };
-        Ok(Some((key, record::decode(&bytes)?)))
+        Ok(self.scan_back(read, parts, None, 1).await?.pop())
     }
 
     /// Every record whose parts start with `parts`, in order, however many there are: for where a whole family is changed

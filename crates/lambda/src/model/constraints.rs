@@ -17,7 +17,8 @@ use super::validation::Violations;
 const ARCHITECTURES: [&str; 2] = ["x86_64", "arm64"];
 const ROLE_PATTERN: &str = r"arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+";
 const HANDLER_LENGTH: RangeInclusive<usize> = 0..=128;
-const DESCRIPTION_LENGTH: RangeInclusive<usize> = 0..=256;
+/// Length of a description, of whatever has one, in characters.
+pub(crate) const DESCRIPTION_LENGTH: RangeInclusive<usize> = 0..=256;
 const LOG_GROUP_LENGTH: RangeInclusive<usize> = 1..=512;
 /// The only mode of tenant isolation.
 pub(crate) const PER_TENANT: &str = "PER_TENANT";

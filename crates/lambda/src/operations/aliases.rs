@@ -11,12 +11,13 @@ use super::page::{PAGE, Page, marker};
 use super::{empty_reply, json_reply};
 use crate::Lambda;
 use crate::error::LambdaError;
+use crate::model::constraints::DESCRIPTION_LENGTH;
 use crate::model::json;
 use crate::model::requests::{AliasRequest, RoutingConfig};
 use crate::model::responses::{AliasConfiguration, ListAliasesResponse};
 use crate::model::validation::Violations;
 use crate::names::{FunctionId, LATEST, Qualified, Target};
-use crate::records::{self, ALIASES, AdditionalVersion, AliasRecord, FUNCTIONS, POLICIES};
+use crate::records::{self, ALIASES, AdditionalVersion, AliasRecord, POLICIES};
 use crate::versions;
 
 /// Length of an alias's name, in characters.
@@ -27,8 +28,6 @@ const NAME_PATTERN: &str = "(?!^[0-9]+$)([a-zA-Z0-9-_]+)";
 const VERSION_LENGTH: std::ops::RangeInclusive<usize> = 1..=1024;
 /// AWS's pattern for it, as its error texts show it.
 const VERSION_PATTERN: &str = r"(\$LATEST|[0-9]+)";
-/// Length of a description, in characters.
-const DESCRIPTION_LENGTH: std::ops::RangeInclusive<usize> = 0..=256;
 /// Versions that share an alias's events beside its own.
 const ADDITIONAL_VERSIONS: usize = 1;
 /// How this list's markers are told from others'.
@@ -114,7 +113,7 @@ async fn update_alias(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> 
     let record = store
         .transact(|transaction| async move {
             let (version, description, routing, revision) = change;
-            require_function(&transaction, id).await?;
+            records::require_function(&transaction, id).await?;
             let old = ALIASES.get(&transaction, &id.alias_parts(name)).await?;
             let mut record = old.ok_or_else(|| not_found(id, name))?;
             if revision.as_deref().is_some_and(|named| named != record.revision_id.as_str()) {
@@ -140,7 +139,7 @@ async fn delete_alias(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> 
     let (store, id, name) = (&lambda.store, &id, &name);
     store
         .transact(|transaction| async move {
-            require_function(&transaction, id).await?;
+            records::require_function(&transaction, id).await?;
             ALIASES.delete(&transaction, &id.alias_parts(name));
             POLICIES.delete(&transaction, &id.policy_parts(name));
             Ok::<_, LambdaError>(())
@@ -160,7 +159,7 @@ async fn list_aliases(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError>
     }
     violations.into_result()?;
     let snapshot = lambda.store.snapshot().await?;
-    require_function(&snapshot, &id).await?;
+    records::require_function(&snapshot, &id).await?;
     let (found, more) = page_of(&snapshot, &id, &page, version).await?;
     let response = ListAliasesResponse {
         next_marker: found.last().filter(|_| more).map(|(name, _)| marker(MARKERS, name)),
@@ -224,13 +223,6 @@ fn alias_of(call: &Call) -> Result<(FunctionId, String), LambdaError> {
 
 fn not_found(id: &FunctionId, name: &str) -> LambdaError {
     LambdaError::AliasNotFound(id.qualified_arn(Some(name)))
-}
-
-async fn require_function(read: &impl Read, id: &FunctionId) -> Result<(), LambdaError> {
-    match FUNCTIONS.get(read, &id.parts()).await? {
-        Some(_) => Ok(()),
-        None => Err(LambdaError::FunctionNotFound(id.arn())),
-    }
 }
 
 /// Whether a text can be an alias's name.

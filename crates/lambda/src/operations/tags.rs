@@ -18,7 +18,7 @@ use crate::model::requests::TagRequest;
 use crate::model::validation::Violations;
 use crate::model::{json, tags};
 use crate::names::{FunctionId, Target, arn};
-use crate::records::{self, FUNCTIONS, FunctionRecord, SIGNING, SigningRecord};
+use crate::records::{self, FunctionRecord, SIGNING, SigningRecord};
 use crate::signing::SigningId;
 
 /// AWS's pattern for what has tags, as its error texts show it.
@@ -152,7 +152,7 @@ impl Tagged {
 
     async fn tags(&self, read: &impl Read) -> Result<BTreeMap<String, String>, LambdaError> {
         match self {
-            Self::Function(id) => Ok(function(read, id).await?.tags),
+            Self::Function(id) => Ok(records::require_function(read, id).await?.tags),
             Self::Signing(id) => Ok(configuration(read, id).await?.tags),
         }
     }
@@ -164,7 +164,7 @@ impl Tagged {
     ) -> Result<(), LambdaError> {
         match self {
             Self::Function(id) => {
-                let old = function(transaction, id).await?;
+                let old = records::require_function(transaction, id).await?;
                 let mut record = FunctionRecord { tags, ..old.clone() };
                 record.latest.revision_id = RevisionId::random();
                 Ok(records::put(transaction, id, Some(&old), &record).await?)
@@ -175,10 +175,6 @@ impl Tagged {
             }
         }
     }
-}
-
-async fn function(read: &impl Read, id: &FunctionId) -> Result<FunctionRecord, LambdaError> {
-    FUNCTIONS.get(read, &id.parts()).await?.ok_or_else(|| LambdaError::FunctionNotFound(id.arn()))
 }
 
 async fn configuration(read: &impl Read, id: &SigningId) -> Result<SigningRecord, LambdaError> {

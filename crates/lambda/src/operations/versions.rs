@@ -11,6 +11,7 @@ use super::json_reply;
 use super::page::{Page, marker};
 use crate::Lambda;
 use crate::error::LambdaError;
+use crate::model::constraints::DESCRIPTION_LENGTH;
 use crate::model::json;
 use crate::model::requests::PublishRequest;
 use crate::model::responses::{FunctionConfiguration, ListVersionsResponse};
@@ -20,8 +21,6 @@ use crate::records::{self, FUNCTIONS, FunctionRecord, VERSIONS};
 use crate::usage::Quota;
 use crate::{updates, versions};
 
-/// Length of a version's description, in characters.
-const DESCRIPTION_LENGTH: std::ops::RangeInclusive<usize> = 0..=256;
 /// How this list's markers are told from others'.
 const MARKERS: &str = "versions";
 
