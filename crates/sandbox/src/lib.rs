@@ -25,6 +25,8 @@ mod cgroup;
 mod client;
 mod disk;
 mod helper;
+#[cfg(target_arch = "x86_64")]
+mod image;
 mod message;
 mod network;
 mod packet;
