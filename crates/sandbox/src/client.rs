@@ -15,6 +15,7 @@ use nix::sys::socket::{MsgFlags, Shutdown, shutdown};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
+use crate::image::Image;
 use crate::message::{Answer, EXECUTE, FreezeKind, Request};
 use crate::packet::{Received, receive, send};
 use crate::spec::{Exit, SandboxError, Spec};
@@ -53,6 +54,7 @@ struct Entry {
     name: String,
     program: PathBuf,
     started: Option<oneshot::Sender<Result<Started, SandboxError>>>,
+    captured: Option<oneshot::Sender<Result<Image, String>>>,
     state: watch::Sender<State>,
     permit: OwnedSemaphorePermit,
 }
@@ -75,14 +77,19 @@ type Entries = Arc<Mutex<HashMap<u64, Entry>>>;
 /// Sends requests and knows who waits for which answer.
 pub(crate) struct Client {
     socket: Arc<AsyncFd<OwnedFd>>,
-    requests: mpsc::UnboundedSender<(Request, Option<OwnedFd>)>,
+    requests: mpsc::UnboundedSender<(Request, Vec<OwnedFd>)>,
     entries: Entries,
     next: AtomicU64,
     life: watch::Receiver<Life>,
 }
 
-/// A started or failed attempt, and the state that follows it.
-pub(crate) type Pending = (oneshot::Receiver<Result<Started, SandboxError>>, watch::Receiver<State>);
+/// A started or failed attempt, and what follows it.
+pub(crate) struct Pending {
+    pub(crate) started: oneshot::Receiver<Result<Started, SandboxError>>,
+    /// The image of a template, or why there is none.
+    pub(crate) captured: oneshot::Receiver<Result<Image, String>>,
+    pub(crate) state: watch::Receiver<State>,
+}
 
 impl Client {
     /// Takes over a socket on which the greeting is done. Needs a tokio runtime.
@@ -106,21 +113,22 @@ impl Client {
     ) -> Result<(u64, Pending), SandboxError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (started, is_started) = oneshot::channel();
+        let (captured, is_captured) = oneshot::channel();
         let (state, states) = watch::channel(State::default());
         let (name, program) = (spec.name.clone(), spec.program.clone());
-        let entry = Entry { name, program, started: Some(started), state, permit };
+        let entry = Entry { name, program, started: Some(started), captured: Some(captured), state, permit };
         let mut entries = lock(&self.entries);
         // Under the lock: the reader sets this before it drops what waits.
         if *self.life.borrow() != Life::Alive {
             return Err(SandboxError::HelperGone);
         }
         entries.insert(id, entry);
-        Ok((id, (is_started, states)))
+        Ok((id, Pending { started: is_started, captured: is_captured, state: states }))
     }
 
     /// Sends a request, soon. A helper that is gone is noticed by the answers.
-    pub(crate) fn request(&self, request: Request, descriptor: Option<OwnedFd>) {
-        let _ = self.requests.send((request, descriptor));
+    pub(crate) fn request(&self, request: Request, descriptors: Vec<OwnedFd>) {
+        let _ = self.requests.send((request, descriptors));
     }
 
     /// The helper's life, to be followed.
@@ -141,10 +149,10 @@ fn lock(entries: &Entries) -> std::sync::MutexGuard<'_, HashMap<u64, Entry>> {
 
 async fn write(
     socket: Arc<AsyncFd<OwnedFd>>,
-    mut outgoing: mpsc::UnboundedReceiver<(Request, Option<OwnedFd>)>,
+    mut outgoing: mpsc::UnboundedReceiver<(Request, Vec<OwnedFd>)>,
 ) {
-    while let Some((request, descriptor)) = outgoing.recv().await {
-        let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
+    while let Some((request, descriptors)) = outgoing.recv().await {
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         loop {
             let Ok(mut ready) = socket.writable().await else { return };
             let result = ready
@@ -216,6 +224,21 @@ fn handle(entries: &Entries, answer: Answer, descriptors: Vec<OwnedFd>) {
                     SandboxError::Failed { name, step: "start", reason: format!("{reason} ({step})") }
                 };
                 let _ = started.send(Err(error));
+            }
+        }
+        Answer::Captured { id, bytes } => {
+            let captured = entries.get_mut(&id).and_then(|entry| entry.captured.take());
+            let mut descriptors = descriptors.into_iter();
+            if let (Some(captured), Some(memory), Some(stub)) =
+                (captured, descriptors.next(), descriptors.next())
+            {
+                // Nobody there any more: the image goes too.
+                let _ = captured.send(Ok(Image { memory, stub, bytes }));
+            }
+        }
+        Answer::NotCaptured { id, reason } => {
+            if let Some(captured) = entries.get_mut(&id).and_then(|entry| entry.captured.take()) {
+                let _ = captured.send(Err(reason));
             }
         }
         Answer::Exited { id, exit, peak_bytes } => {

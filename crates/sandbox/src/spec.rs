@@ -14,6 +14,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::image::Image;
+
 /// A host file or folder that the environment sees, read-only, without setuid bits and devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
@@ -33,8 +35,22 @@ pub enum Network {
     Internet,
 }
 
+/// How the program comes to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// It is executed.
+    Program,
+    /// It is executed, with a gate: at descriptor 3 it writes something, then reads, and is captured while it waits
+    /// ([`Environment::capture`]).
+    Template,
+    /// It is made again from an image, instead of being executed. What it then reads at its gate are the
+    /// [`variables`](Spec::variables), each `NAME=VALUE` with a zero byte behind it. If that is not possible it ends with
+    /// [`FAILED`](crate::image::FAILED).
+    Copy(Arc<Image>),
+}
+
 /// Everything that decides what an environment is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// Names the environment in messages; letters, digits and `-`. (Not its cgroup: that exists before the name is known.)
     pub name: String,
@@ -42,7 +58,9 @@ pub struct Spec {
     pub mounts: Vec<Mount>,
     /// Files with fixed content that the root carries (path inside, content, executable), such as a runtime's bootstrap.
     pub files: Vec<(PathBuf, Vec<u8>, bool)>,
-    /// The program, a path inside, and its arguments (without the program's own name).
+    /// How the program comes to run.
+    pub beginning: Beginning,
+    /// The program, a path inside.
     pub program: PathBuf,
     /// The arguments, without the program's own name.
     pub arguments: Vec<String>,
@@ -103,6 +121,14 @@ pub enum SandboxError {
         /// What the system said, such as `Exec format error`.
         reason: String,
     },
+    /// A process cannot be captured, by what it is: it has open connections, processes of its own, shared memory.
+    #[error("cannot keep environment {name} as an image: {reason}")]
+    NotCaptured {
+        /// The environment's name.
+        name: String,
+        /// What stands against it.
+        reason: String,
+    },
     /// A step failed.
     #[error("cannot {step} environment {name}: {reason}")]
     Failed {
@@ -130,6 +156,10 @@ pub trait Environment: Send + Sync + 'static {
 
     /// Lets them go on. Idempotent.
     async fn thaw(&self) -> Result<(), SandboxError>;
+
+    /// Waits until the program of a [template](Beginning::Template) waits at its gate, and captures it; the environment ends
+    /// by that. Once; an error if it ends before.
+    async fn capture(&self) -> Result<Arc<Image>, SandboxError>;
 
     /// The largest memory that it used so far, in bytes (0 where the host cannot tell).
     fn memory_peak_bytes(&self) -> u64;

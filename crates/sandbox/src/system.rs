@@ -68,6 +68,27 @@ pub(crate) fn reap() -> Option<(Pid, Exit)> {
     Some((Pid::from_raw(child), exit))
 }
 
+/// A descriptor of a process.
+pub(crate) fn pidfd_open(process: Pid) -> nix::Result<OwnedFd> {
+    // SAFETY: takes numbers only.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0) })
+}
+
+/// A copy of another process's descriptor. Needs the right to trace it.
+pub(crate) fn descriptor_of(process: &OwnedFd, number: u64) -> nix::Result<OwnedFd> {
+    let number = libc::c_int::try_from(number).map_err(|_| Errno::EBADF)?;
+    // SAFETY: takes numbers only.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) })
+}
+
+/// How many bytes can be read from a pipe now.
+pub(crate) fn bytes_waiting(pipe: &impl AsFd) -> nix::Result<u32> {
+    let mut count = 0_i32;
+    // SAFETY: the request writes one number, which lives until the call returns.
+    Errno::result(unsafe { libc::ioctl(pipe.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut count) })?;
+    Ok(count.unsigned_abs())
+}
+
 /// Ends this process at once, without running exit handlers that belong to the process it was forked from.
 pub(crate) fn exit_now(status: i32) -> ! {
     // SAFETY: `_exit` only ends the process.

@@ -54,6 +54,8 @@ pub(crate) struct Entry {
     pub(crate) link: Option<u32>,
     /// Closed once it is ending.
     pub(crate) control: Option<OwnedFd>,
+    /// What captures it, while that lasts.
+    pub(crate) capture: Option<OwnedFd>,
     pub(crate) maker: Option<Pid>,
     pub(crate) init: Option<Pid>,
     pub(crate) handles: Option<Handles>,
@@ -72,6 +74,7 @@ impl Entry {
             kind,
             link,
             control: Some(control),
+            capture: None,
             maker: Some(maker),
             init: None,
             handles: None,

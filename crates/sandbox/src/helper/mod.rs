@@ -4,18 +4,21 @@
 //! - [`registry`]: what all sandboxes of the host have made, so that any can clean up after a dead one
 //! - [`stage`]: the read-only parts that all environments share, assembled once
 //! - [`maker`]: a forked child that makes one blank environment, so that nothing slow happens in the helper itself
-//! - [`init`]: pid 1 of an environment: becomes what it is told, starts the program, reaps
+//! - [`init`]: pid 1 of an environment: becomes what it is told, starts the [`program`], reaps
 //! - [`user_namespace`]: how user namespaces are made; [`ordinary`]: what differs where the helper is not root
+//! - [`capture`]: a forked child that takes the image of a process that waits to be captured
 //! - [`table`]: the environments and what happens to them, each an [`entry`]; [`events`]: the loop that waits
 //!
 //! It has one thread, root's rights (or an ordinary user's, within a namespace of his own), an empty environment and no descriptor but its socket. It ignores the terminal's signals
 //! and ends when the server's end of the socket is closed, however that came about, taking everything with it.
 
+mod capture;
 mod entry;
 mod events;
 mod init;
 mod maker;
 pub(crate) mod ordinary;
+mod program;
 mod registry;
 mod stage;
 mod state;

@@ -16,10 +16,10 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::unistd::{Pid, getpid};
 
-use super::Context;
 use super::entry::{Entry, Handles, Kind, Stage};
 use super::maker::{self, Plan};
 use super::stage::PLAIN;
+use super::{Context, capture};
 use crate::cgroup::group::paths;
 use crate::message::{Answer, Command, Order, Report};
 use crate::network::Internet;
@@ -34,7 +34,8 @@ const MAKERS_MAX: usize = 4;
 /// An order that waits for a blank.
 struct Waiting {
     order: Box<Order>,
-    content: Option<OwnedFd>,
+    /// The files' content, an image's memory and stub: what there is of them.
+    content: Vec<OwnedFd>,
 }
 
 /// What the event loop must do after a call.
@@ -43,6 +44,8 @@ pub(crate) enum Watch {
     Control(usize),
     /// Wait for this descriptor too: an environment's memory event.
     Memory(usize),
+    /// Wait for this descriptor too: the socket of what captures it.
+    Capture(usize),
 }
 
 /// All environments.
@@ -84,7 +87,7 @@ impl Table {
     }
 
     /// The server wants an environment.
-    pub(crate) fn start(&mut self, order: Box<Order>, content: Option<OwnedFd>) {
+    pub(crate) fn start(&mut self, order: Box<Order>, content: Vec<OwnedFd>) {
         self.pool_paused = false;
         self.waiting.push_back(Waiting { order, content });
         self.serve();
@@ -143,6 +146,11 @@ impl Table {
     /// An environment's socket.
     pub(crate) fn control(&self, slot: usize) -> Option<&OwnedFd> {
         self.entries.get(&slot)?.control.as_ref()
+    }
+
+    /// The socket of what captures an environment.
+    pub(crate) fn capture(&self, slot: usize) -> Option<&OwnedFd> {
+        self.entries.get(&slot)?.capture.as_ref()
     }
 
     /// An environment's memory event.
@@ -333,8 +341,41 @@ impl Table {
                 self.tell_exit(slot, exit);
                 self.end(slot);
             }
-            Report::Blank(_) | Report::Started => {}
+            Report::AtGate if entry.stage == Stage::Running => {
+                let capturing = descriptors.first().ok_or(Errno::EBADF).and_then(capture::start);
+                match capturing {
+                    Ok(socket) => {
+                        entry.capture = Some(socket);
+                        self.watches.push(Watch::Capture(slot));
+                    }
+                    Err(error) => self.not_captured(slot, error.desc().to_owned()),
+                }
+            }
+            Report::Captured { bytes } if entry.stage == Stage::Running && descriptors.len() == 2 => {
+                let Some(id) = entry.id else { return };
+                self.answers.push((Answer::Captured { id, bytes }, descriptors));
+                self.finish_capture(slot);
+            }
+            Report::NotCaptured { reason } => self.not_captured(slot, reason),
+            Report::Blank(_) | Report::Started | Report::AtGate | Report::Captured { .. } => {}
         }
+    }
+
+    /// A template cannot be captured: it is told, and the environment ends.
+    pub(crate) fn not_captured(&mut self, slot: usize, reason: String) {
+        let Some(entry) = self.entries.get(&slot).filter(|entry| entry.stage == Stage::Running) else {
+            return;
+        };
+        self.answers.extend(entry.id.map(|id| (Answer::NotCaptured { id, reason }, vec![])));
+        self.finish_capture(slot);
+    }
+
+    fn finish_capture(&mut self, slot: usize) {
+        if let Some(entry) = self.entries.get_mut(&slot) {
+            entry.capture = None;
+        }
+        self.tell_exit(slot, Exit::Killed);
+        self.end(slot);
     }
 
     fn tell_started(&mut self, slot: usize, mut descriptors: Vec<OwnedFd>) {

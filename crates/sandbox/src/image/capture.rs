@@ -12,6 +12,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::ProtFlags;
 use nix::unistd::Pid;
 
+use super::descriptors::{self, Descriptors};
 use super::frame;
 use super::maps::{self, Backing, Mapping, PAGE};
 use super::trace::{Thread, ThreadState};
@@ -50,6 +51,7 @@ pub(super) struct Captured {
     /// The main thread first, then by number.
     pub(super) threads: Vec<ThreadImage>,
     pub(super) regions: Vec<Region>,
+    pub(super) descriptors: Descriptors,
     pub(super) memory: OwnedFd,
     pub(super) bytes: u64,
     /// The numbers of `prctl`'s `prctl_mm_map`, in its order.
@@ -78,9 +80,13 @@ pub(super) fn capture(process: Pid) -> io::Result<Captured> {
     if fs::read_to_string(format!("/proc/{process}/timers")).is_ok_and(|timers| !timers.is_empty()) {
         return refused("it has timers");
     }
+    let descriptors = descriptors::read(process)?;
     let read = |address: u64, bytes: &mut [u8]| memory.read_exact_at(bytes, address);
     // Before it is made to do anything: that could write to its stack, which is copied below.
     let (regions, image, bytes) = copy(process, &memory)?;
+    if has_timers(main, read)? {
+        return refused("it has timers");
+    }
     let places = places(process, main)?;
     let actions = actions(main, read)?;
     let mut threads = Vec::with_capacity(stopped.len());
@@ -97,6 +103,7 @@ pub(super) fn capture(process: Pid) -> io::Result<Captured> {
     Ok(Captured {
         threads,
         regions,
+        descriptors,
         memory: image,
         bytes,
         places,
@@ -202,6 +209,20 @@ fn places(process: Pid, main: &Thread) -> io::Result<[u64; 11]> {
         field(50)?,
         field(51)?,
     ])
+}
+
+/// Whether one of the old timers, one of each kind to a process, is running.
+fn has_timers(main: &Thread, read: impl Fn(u64, &mut [u8]) -> io::Result<()>) -> io::Result<bool> {
+    for kind in [libc::ITIMER_REAL, libc::ITIMER_VIRTUAL, libc::ITIMER_PROF] {
+        let scratch = main.scratch();
+        main.call(libc::SYS_getitimer, [kind as u64, scratch, 0, 0])?;
+        let mut value = [0; 32];
+        read(scratch, &mut value)?;
+        if value[16..] != [0; 16] {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// How signals are treated, where not by default.

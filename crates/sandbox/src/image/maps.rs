@@ -73,13 +73,16 @@ fn parse(line: &str) -> io::Result<Option<Mapping>> {
         Backing::Kernel(name.to_owned())
     } else if inode == "0" {
         Backing::Anonymous
-    } else if name.ends_with(" (deleted)") {
-        return Err(io::Error::other(format!("a deleted file is mapped: {name}")));
     } else {
         Backing::File { path: unescape(name).into(), offset: number(offset)? }
     };
+    let shared = flags.ends_with('s');
+    if name.ends_with(" (deleted)") {
+        let what = if shared { "it shares memory" } else { "it has mapped a file that is deleted" };
+        return Err(io::Error::other(format!("{what}: {name}")));
+    }
     let is_stack = name == "[stack]";
-    Ok(Some(Mapping { range, protection, shared: flags.ends_with('s'), backing, is_stack }))
+    Ok(Some(Mapping { range, protection, shared, backing, is_stack }))
 }
 
 /// The kernel writes a line feed in a path as `\012`.

@@ -8,6 +8,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::sys::mman::{MapFlags, ProtFlags};
 
@@ -41,15 +42,16 @@ const THREAD_FLAGS: u64 = (libc::CLONE_VM
 /// The program that becomes the captured process.
 pub(super) fn program(captured: &Captured) -> io::Result<Vec<u8>> {
     let base = place(&captured.regions)?;
-    let mut plan = Plan { builder: Builder::new(base), steps: Vec::new(), base };
+    let mut plan = Steps { builder: Builder::new(base), steps: Vec::new(), base };
     plan.kernel_pages(&captured.regions)?;
     for region in &captured.regions {
         plan.region(region)?;
     }
     plan.must(libc::SYS_close, [u64::from(MEMORY), 0, 0, 0, 0, 0]);
+    captured.descriptors.reopen(&mut plan, captured.threads[0].thread.scratch())?;
     plan.notes(captured)?;
     plan.threads(&captured.threads)?;
-    let Plan { mut builder, steps, .. } = plan;
+    let Steps { mut builder, steps, .. } = plan;
     let first = builder.steps(&steps);
     let program = builder.finish(first);
     if program.len() as u64 > STUB_BYTES - ASIDE_BYTES {
@@ -64,27 +66,46 @@ fn place(regions: &[Region]) -> io::Result<u64> {
         .step_by(STUB_STEP as usize)
         .find(|base| {
             let own = *base..*base + STUB_BYTES;
-            regions.iter().all(|region| {
-                region.mapping.range.end <= own.start || region.mapping.range.start >= own.end
-            })
+            regions
+                .iter()
+                .all(|region| region.mapping.range.end <= own.start || region.mapping.range.start >= own.end)
         })
         .ok_or_else(|| io::Error::other("it leaves no place"))
 }
 
-struct Plan {
+/// The steps of a program, while they are being found.
+pub(super) struct Steps {
     builder: Builder,
     steps: Vec<Step>,
     base: u64,
 }
 
-impl Plan {
-    fn must(&mut self, number: libc::c_long, arguments: [u64; 6]) {
+impl Steps {
+    /// A call that may not fail.
+    pub(super) fn must(&mut self, number: libc::c_long, arguments: [u64; 6]) {
         self.steps.push(Step { number: number as u64, arguments, mode: MUST_SUCCEED, ..Step::default() });
     }
 
-    fn must_be(&mut self, number: libc::c_long, arguments: [u64; 6], expected: u64) {
+    /// A call whose result is known.
+    pub(super) fn must_be(&mut self, number: libc::c_long, arguments: [u64; 6], expected: u64) {
         let number = number as u64;
         self.steps.push(Step { number, arguments, mode: MUST_EQUAL, expected, ..Step::default() });
+    }
+
+    /// Adds what a step points to, and gives its address.
+    pub(super) fn data(&mut self, bytes: &[u8]) -> u64 {
+        self.builder.data(bytes)
+    }
+
+    /// The address of a path's text.
+    pub(super) fn path(&mut self, path: &Path) -> io::Result<u64> {
+        let path = CString::new(path.as_os_str().as_bytes())?;
+        Ok(self.builder.data(path.as_bytes_with_nul()))
+    }
+
+    /// The folder that relative paths would begin at.
+    pub(super) fn here(&self) -> u64 {
+        libc::AT_FDCWD as i64 as u64
     }
 
     /// Moves the kernel's own pages to where the process had them, and unmaps everything else but the stub.
@@ -135,12 +156,10 @@ impl Plan {
         match &mapping.backing {
             Backing::Kernel(_) => return Ok(()),
             Backing::File { path, offset } => {
-                let path = CString::new(path.as_os_str().as_bytes())?;
-                let path = self.builder.data(path.as_bytes_with_nul());
+                let path = self.path(path)?;
                 let file = u64::from(MEMORY) + 1;
                 let read = (libc::O_RDONLY | libc::O_CLOEXEC) as u64;
-                let here = libc::AT_FDCWD as i64 as u64;
-                self.must_be(libc::SYS_openat, [here, path, read, 0, 0, 0], file);
+                self.must_be(libc::SYS_openat, [self.here(), path, read, 0, 0, 0], file);
                 self.map(start, length, protection, file, *offset);
                 self.must(libc::SYS_close, [file, 0, 0, 0, 0, 0]);
             }

@@ -6,13 +6,10 @@
 //! ```
 //!
 //! It is an ELF file of one read-only segment, made for one image: header, code, what the steps point to, steps. No stack is used,
-//! so that the stack can be replaced too. A step that goes wrong ends the process with [`FAILED`], before any of the captured
+//! so that the stack can be replaced too. A step that goes wrong ends the process with [`super::FAILED`], before any of the captured
 //! program has run.
 
 use std::arch::global_asm;
-
-/// The status with which a process ends that could not become what it should.
-pub(crate) const FAILED: i32 = 125;
 
 // What the code does with a step beside making the call.
 /// An error ends the process.
@@ -91,7 +88,7 @@ global_asm!(
     "mov eax, 15", // rt_sigreturn
     "syscall",
     "29:",
-    "mov edi, 125",
+    "mov edi, 125", // FAILED
     "mov eax, 231", // exit_group
     "syscall",
     "ud2",
@@ -163,12 +160,6 @@ impl Builder {
         let address = self.base + self.bytes.len() as u64;
         self.bytes.extend_from_slice(bytes);
         address
-    }
-
-    /// The address that the next data will have.
-    pub(super) fn next_address(&mut self) -> u64 {
-        self.align();
-        self.base + self.bytes.len() as u64
     }
 
     /// Adds steps that are made one after the other, and gives their address.

@@ -80,7 +80,8 @@ fn run(image: &Image, text: &str) -> String {
     unsafe {
         command.pre_exec(move || {
             let stub = libc::fcntl(stub, libc::F_DUPFD, 100);
-            let (gate, memory) = (libc::fcntl(gate, libc::F_DUPFD, 100), libc::fcntl(memory, libc::F_DUPFD, 100));
+            let (gate, memory) =
+                (libc::fcntl(gate, libc::F_DUPFD, 100), libc::fcntl(memory, libc::F_DUPFD, 100));
             libc::dup2(gate, 3);
             libc::dup2(memory, 4);
             libc::close_range(5, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as i32);

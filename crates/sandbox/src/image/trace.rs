@@ -72,9 +72,8 @@ impl Thread {
         let mut bytes = vec![0_u8; REGISTERS_BYTES];
         let mut vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
         // SAFETY: the kernel writes at most the given length to the buffer, which lives until the call returns.
-        let result = unsafe {
-            libc::ptrace(libc::PTRACE_GETREGSET, self.id.as_raw(), NT_X86_XSTATE, &raw mut vector)
-        };
+        let result =
+            unsafe { libc::ptrace(libc::PTRACE_GETREGSET, self.id.as_raw(), NT_X86_XSTATE, &raw mut vector) };
         Errno::result(result)?;
         bytes.truncate(vector.iov_len);
         Ok(bytes)
@@ -154,9 +153,8 @@ impl Thread {
         let mut answer = Configuration::default();
         let size = size_of::<Configuration>();
         // SAFETY: the kernel writes at most the given size to the record, which lives until the call returns.
-        let result = unsafe {
-            libc::ptrace(PTRACE_GET_RSEQ_CONFIGURATION, self.id.as_raw(), size, &raw mut answer)
-        };
+        let result =
+            unsafe { libc::ptrace(PTRACE_GET_RSEQ_CONFIGURATION, self.id.as_raw(), size, &raw mut answer) };
         match Errno::result(result) {
             Ok(_) => Ok((answer.pointer, answer.size, answer.signature)),
             // A kernel that cannot tell: registered or not, the C library does without.

@@ -75,10 +75,11 @@ fn is_plain(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::Mount;
+    use crate::spec::{Beginning, Mount};
 
     fn spec() -> Spec {
         Spec {
+            beginning: Beginning::Program,
             name: "a-1".to_owned(),
             mounts: vec![],
             files: vec![],
