@@ -15,8 +15,9 @@ use freehold_sandbox::spec::{Network, Sandbox};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::core::{Action, Core, EnvironmentId, EventId, Fate, Init, Rejection};
-use crate::environment::{self, ATTEMPTS, Command, Job};
+use crate::environment::{self, ATTEMPTS, Command, Job, PrepareError};
 use crate::event::{Event, FunctionVersion, InvokeError, LogSink, Outcome, PlatformEndpoint};
+use crate::images::Images;
 use crate::limits::Limits;
 
 /// How long sandboxes may take to be gone after they were told to, before a shutdown stops waiting for them.
@@ -76,6 +77,7 @@ impl Executor {
             wake_at: None,
         };
         let shell = Arc::new(Shell {
+            images: Images::new(Arc::clone(&sandbox)),
             sandbox,
             catalog,
             ledger,
@@ -98,8 +100,19 @@ impl Executor {
         outcome.await.unwrap_or_else(|_| Err(ended_unexpectedly()))
     }
 
+    /// Runs the version's Init once and keeps an image of it, from which its environments begin from then on. As long as there is
+    /// none, they do their own Init. To be called again after a restart.
+    pub async fn prepare(&self, version: Arc<FunctionVersion>) -> Result<(), PrepareError> {
+        let key = version.key.clone();
+        let shell = &self.0.0;
+        let image = environment::snapshot(shell, version).await?;
+        shell.images.keep(&key, image);
+        Ok(())
+    }
+
     /// Drops the environments of the version with this key: idle ones now, the others after their event.
     pub fn retire(&self, key: &str) {
+        self.0.0.images.forget(key);
         self.0.0.input(|core, now| core.retire(now, key));
     }
 
@@ -143,6 +156,7 @@ impl Executor {
 /// What environments' tasks share.
 pub(crate) struct Shell {
     pub(crate) sandbox: Arc<dyn Sandbox>,
+    pub(crate) images: Arc<Images>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) ledger: Option<Ledger>,
     pub(crate) logs: Arc<dyn LogSink>,

@@ -129,6 +129,10 @@ fn greet(socket: &OwnedFd, options: &Options) -> Result<(), SandboxError> {
 
 #[async_trait]
 impl Sandbox for NamespaceSandbox {
+    fn has_images(&self) -> bool {
+        cfg!(target_arch = "x86_64")
+    }
+
     async fn start(&self, spec: Spec) -> Result<(Arc<dyn Environment>, Channels), SandboxError> {
         check::check(&spec, &self.options)?;
         let client = self.link.client().await?;

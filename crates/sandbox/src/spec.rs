@@ -144,6 +144,9 @@ pub enum SandboxError {
 /// Makes environments. Namespaces and cgroups now; a microVM implementation comes later.
 #[async_trait]
 pub trait Sandbox: Send + Sync + 'static {
+    /// Whether processes can be captured and begun from images here.
+    fn has_images(&self) -> bool;
+
     /// Makes an environment and starts its program. Cancel-safe: if the future is dropped, the environment is removed.
     async fn start(&self, spec: Spec) -> Result<(Arc<dyn Environment>, Channels), SandboxError>;
 }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::failure::Failure;
-use super::instance::{self, Instance, StartError};
+use super::instance::{self, Instance, Rung, StartError};
 use super::invocation::{Attempt, Ended};
 use super::report::Phase;
 use super::system::SystemEvent;
@@ -29,22 +29,17 @@ impl Task {
     /// Starts a sandbox and takes it through its Init phase.
     pub(super) async fn bring_up(&mut self, phase: Phase, limit: Duration) -> InitEnd {
         let began = self.shell.clock.monotonic();
-        let (journal, shell) = (&mut self.journal, &self.shell);
-        let (version, log_stream) = (&self.version, self.log_stream.as_str());
-        let started = instance::start(shell, version, &self.role, log_stream, |installed| {
-            if phase == Phase::Init {
-                journal.system(&SystemEvent::InitStart { installed, version, log_stream });
-                journal.flush();
-            }
-        })
-        .await;
+        let mut started = self.start(phase, limit, Rung::Image).await;
+        if let Ok((Some(instance), failure)) = &mut started
+            && let Some(image) = failure.as_ref().and_then(|failure| instance.unusable_image(failure))
+        {
+            tracing::warn!(function = self.version.name, "an image cannot be used: the environment boots");
+            self.shell.images.discard(&image);
+            started = self.start(Phase::Invoke, limit, Rung::Boot).await;
+        }
         let (mut instance, failure) = match started {
-            Err(StartError::Impossible(error)) => return InitEnd::Impossible(error),
-            Err(StartError::Failed(failure)) => (None, Some(failure)),
-            Ok(mut instance) => {
-                let failure = self.await_first_call(&mut instance, limit).await.err();
-                (Some(instance), failure)
-            }
+            Ok(started) => started,
+            Err(error) => return InitEnd::Impossible(error),
         };
         let took =
             self.shell.clock.monotonic() - instance.as_ref().map_or(began, |instance| instance.started);
@@ -64,6 +59,32 @@ impl Task {
                 self.init_ended(took, phase, Some(&failure));
                 self.journal.flush();
                 InitEnd::Failed { failure, instance }
+            }
+        }
+    }
+
+    /// Starts a sandbox and waits for its first call. An error is nobody's fault here; a failure is the function's.
+    async fn start(
+        &mut self,
+        phase: Phase,
+        limit: Duration,
+        rung: Rung,
+    ) -> Result<(Option<Instance>, Option<Failure>), InvokeError> {
+        let (journal, shell) = (&mut self.journal, &self.shell);
+        let (version, log_stream) = (&self.version, self.log_stream.as_str());
+        let started = instance::start(shell, version, &self.role, log_stream, rung, |installed| {
+            if phase == Phase::Init {
+                journal.system(&SystemEvent::InitStart { installed, version, log_stream });
+                journal.flush();
+            }
+        })
+        .await;
+        match started {
+            Err(StartError::Impossible(error)) => Err(error),
+            Err(StartError::Failed(failure)) => Ok((None, Some(failure))),
+            Ok(mut instance) => {
+                let failure = self.await_first_call(&mut instance, limit).await.err();
+                Ok((Some(instance), failure))
             }
         }
     }
@@ -103,7 +124,7 @@ impl Task {
     }
 
     /// Whether Init has succeeded.
-    fn init_call(&mut self, instance: &mut Instance, call: Call) -> Result<bool, Failure> {
+    pub(super) fn init_call(&mut self, instance: &mut Instance, call: Call) -> Result<bool, Failure> {
         match call {
             Call::Next { reply } => {
                 instance.asks(reply);

@@ -10,14 +10,16 @@ use std::time::{Duration, Instant};
 use freehold_base::limits::MEMORY_PER_VCPU_MIB;
 use freehold_runtimes::catalog::{Catalog, Installed};
 use freehold_runtimes::launch::{self, Settings, check_entrypoint};
-use freehold_sandbox::spec::{self, Exit, Network, SandboxError, Spec};
+use freehold_runtimes::template::{can_begin_from_template, snapshot_argument};
+use freehold_sandbox::image::Image;
+use freehold_sandbox::spec::{self, Beginning, Exit, Network, SandboxError, Spec};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
 use super::failure::Failure;
 use super::identity;
 use super::output::Output;
-use super::system::INITIALIZATION_TYPE;
+use super::system::{INITIALIZATION_TYPE, SNAP_START};
 use crate::event::{FunctionVersion, InvokeError, RoleIdentity};
 use crate::executor::Shell;
 use crate::logging::LogFormat;
@@ -52,6 +54,17 @@ impl From<InvokeError> for StartError {
     }
 }
 
+/// How an environment comes to its first event, fastest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rung {
+    /// From an image, where there is one.
+    Image,
+    /// By starting the program.
+    Boot,
+    /// None: the program is started to be captured after its Init.
+    Snapshot,
+}
+
 /// A running sandbox.
 pub(super) struct Instance {
     pub(super) environment: Arc<dyn spec::Environment>,
@@ -60,6 +73,8 @@ pub(super) struct Instance {
     pub(super) process: Process,
     /// When its program was started.
     pub(super) started: Instant,
+    /// The image that its program was made from.
+    pub(super) image: Option<Arc<Image>>,
     /// Runtimes (usually one) that ask for an event.
     asking: VecDeque<oneshot::Sender<Arc<Invocation>>>,
     /// Tells the platform's endpoint to end.
@@ -98,6 +113,12 @@ impl Instance {
     pub(super) async fn last_call(&mut self) -> Option<Call> {
         self.api.close();
         tokio::time::timeout(LAST_CALL, self.api.call()).await.ok().flatten()
+    }
+
+    /// The image that it was to be made from, where this failure says that this was not possible.
+    pub(super) fn unusable_image(&self, failure: &Failure) -> Option<Arc<Image>> {
+        let unusable = matches!(failure, Failure::Exit(Exit::Status(freehold_sandbox::image::FAILED)));
+        self.image.clone().filter(|_| unusable)
     }
 
     /// Removes the sandbox.
@@ -154,17 +175,34 @@ pub(super) async fn start(
     version: &Arc<FunctionVersion>,
     role: &RoleIdentity,
     log_stream: &str,
+    rung: Rung,
     begun: impl FnOnce(&Installed),
 ) -> Result<Instance, StartError> {
-    let plan = {
+    let of_version = if rung == Rung::Image { shell.images.of_version(&version.key) } else { None };
+    let mut plan = {
         let (catalog, version) = (Arc::clone(&shell.catalog), Arc::clone(version));
         let (role, log_stream, network) = (role.clone(), log_stream.to_owned(), shell.network);
-        let plan = move || plan(&catalog, &version, &role, &log_stream, network);
+        let snap_start = rung == Rung::Snapshot || of_version.is_some();
+        let initialization_type = if snap_start { SNAP_START } else { INITIALIZATION_TYPE };
+        let plan = move || plan(&catalog, &version, &role, &log_stream, network, initialization_type);
         tokio::task::spawn_blocking(plan)
             .await
             .map_err(|error| InvokeError::Environment(error.to_string()))??
     };
     begun(&plan.installed);
+    let image = match rung {
+        Rung::Image => of_version.or_else(|| of_runtime(shell, version, &plan.installed)),
+        Rung::Boot | Rung::Snapshot => None,
+    };
+    plan.spec.beginning = match (&image, rung) {
+        (Some(image), _) => Beginning::Copy(Arc::clone(image)),
+        (None, Rung::Snapshot) => Beginning::Template,
+        (None, _) => Beginning::Program,
+    };
+    if rung == Rung::Snapshot {
+        let flag = snapshot_argument(&plan.installed).ok_or_else(|| no_snapshots(&plan.installed))?;
+        plan.spec.arguments.push(flag.to_owned());
+    }
     // A program of the function's own that cannot be executed is the function's fault; an interpreter is not.
     let own = (plan.spec.program != plan.installed.program).then(|| plan.spec.program.display().to_string());
     let started = tokio::time::timeout(START_TIMEOUT, shell.sandbox.start(plan.spec)).await;
@@ -191,9 +229,20 @@ pub(super) async fn start(
         process: Process { exited, exit: None },
         environment,
         started,
+        image,
         asking: VecDeque::new(),
         closed,
     })
+}
+
+/// What the version's environments can begin from, where it has no snapshot of its own.
+fn of_runtime(shell: &Shell, version: &FunctionVersion, installed: &Arc<Installed>) -> Option<Arc<Image>> {
+    let can = can_begin_from_template(installed, &version.variables);
+    can.then(|| shell.images.of_runtime(installed)).flatten()
+}
+
+fn no_snapshots(installed: &Installed) -> InvokeError {
+    InvokeError::Environment(format!("there are no snapshots of {} functions", installed.runtime.id))
 }
 
 /// What the sandbox said, and whose fault it is.
@@ -216,6 +265,7 @@ fn plan(
     role: &RoleIdentity,
     log_stream: &str,
     network: Network,
+    initialization_type: &str,
 ) -> Result<Plan, StartError> {
     let installed = catalog.resolve(&version.runtime).map_err(InvokeError::from)?;
     if let Err(error) = check_entrypoint(&installed, &version.code, version.layers.as_deref()) {
@@ -241,12 +291,13 @@ fn plan(
             session_token: &role.session_token,
             runtime_api: &RUNTIME_API.to_string(),
             endpoint: &format!("http://{ENDPOINT}"),
-            initialization_type: INITIALIZATION_TYPE,
+            initialization_type,
         },
     );
     let mut mounts = launch.mounts;
     mounts.extend(catalog.sdk(&installed));
     let spec = Spec {
+        beginning: Beginning::Program,
         name: identity::sandbox_name(),
         mounts,
         files: launch.files,

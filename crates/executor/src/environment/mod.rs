@@ -7,6 +7,7 @@
 //!
 //! - [`mod@self`]: [`spawn`], the life cycle, what happens between events
 //! - `invocation`: one event from dispatch to answer; `init`: the Init phase
+//! - `snapshot`: Init alone, for an image that later environments begin from
 //! - `instance`: the running sandbox and what hangs on it; `identity`: its names and credentials
 //! - `journal`, `output`, `system`, `report`: its log; `failure`: AWS's words for what went wrong
 //!
@@ -21,6 +22,7 @@ mod invocation;
 mod journal;
 mod output;
 mod report;
+mod snapshot;
 mod system;
 
 use std::sync::Arc;
@@ -37,6 +39,10 @@ use crate::core::{EnvironmentId, EventId, Init};
 use crate::event::{Event, FunctionVersion, InvokeError, Outcome, RoleIdentity};
 use crate::executor::Shell;
 use crate::runtime_api::{Call, Verdict};
+
+pub(crate) use self::identity::sandbox_name;
+pub use self::snapshot::PrepareError;
+pub(crate) use self::snapshot::snapshot;
 
 /// Commands that may wait for an environment: the core gives it at most a freeze, an event and a drop at once.
 const COMMANDS: usize = 8;
@@ -139,25 +145,7 @@ struct Task {
 
 async fn run(mut commands: Commands, version: Arc<FunctionVersion>) {
     let shell = Arc::clone(&commands.shell);
-    let log_stream = identity::log_stream(&version, &shell.clock);
-    let mut task = Task {
-        id: commands.id,
-        role: identity::role(&version),
-        journal: Journal::new(
-            Arc::clone(&shell.logs),
-            Arc::clone(&shell.clock),
-            version.logging,
-            &version.log_group,
-            &log_stream,
-        ),
-        log_stream,
-        frozen: false,
-        init: None,
-        answered: None,
-        max_memory_mib: 0,
-        version,
-        shell,
-    };
+    let mut task = Task::new(shell, commands.id, version);
     let brought_up = tokio::select! {
         biased;
         () = commands.dropped() => return,

@@ -22,8 +22,10 @@ use super::report::{self, Phase};
 use crate::event::{FunctionVersion, Usage};
 use crate::logging::LogLevel;
 
-/// How an environment comes to be; there is no other way yet.
+/// How most environments come to be.
 pub(super) const INITIALIZATION_TYPE: &str = "on-demand";
+/// How those do that begin from a snapshot of their version.
+pub(super) const SNAP_START: &str = "snap-start";
 
 const BYTES_PER_MIB: u64 = 1024 * 1024;
 

@@ -21,6 +21,7 @@ use freehold_executor::logging::Logging;
 use freehold_executor::{Executor, Limits, Options};
 use freehold_ledger::Ledger;
 use freehold_runtimes::catalog::{Catalog, Options as CatalogOptions};
+use freehold_sandbox::image::Image;
 use freehold_sandbox::spec::{Channels, Environment, Exit, Network, Sandbox, SandboxError, Spec};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -73,6 +74,10 @@ pub(crate) struct FakeSandbox {
 
 #[async_trait]
 impl Sandbox for FakeSandbox {
+    fn has_images(&self) -> bool {
+        false
+    }
+
     async fn start(&self, spec: Spec) -> Result<(Arc<dyn Environment>, Channels), SandboxError> {
         if let Some(fails) = self.fails {
             return Err(fails(&spec));
@@ -146,6 +151,10 @@ impl Environment for FakeEnvironment {
     async fn thaw(&self) -> Result<(), SandboxError> {
         self.deeds.send_modify(|deeds| deeds.push(Deed::Thaw(self.number)));
         Ok(())
+    }
+
+    async fn capture(&self) -> Result<Arc<Image>, SandboxError> {
+        Err(SandboxError::Unsupported("a fake has no images".to_owned()))
     }
 
     fn memory_peak_bytes(&self) -> u64 {

@@ -2,6 +2,9 @@
 
     loaded handler --> next --> handler(event, context) --> response or error --> next --> ...
 
+With the argument `--template` it first waits at its gate, where it is captured, before it knows any function; with `--snapshot`
+it does so once the function's own code is loaded. What goes on from there are copies of it: see freehold_gate.
+
 Every import and every line here stands in the way of a cold start. So this file uses what the interpreter has loaded
 anyway or has built in (no os, json, socket, traceback, logging), and the parts that few events need are modules of
 their own, loaded when they are needed: freehold_faults, freehold_json, freehold_logging.
@@ -58,6 +61,18 @@ def set_variable(name, value):
         # What `os.environ` will be made of.
         posix.environ[name.encode()] = value.encode("utf-8", "surrogateescape")
         posix.putenv(name.encode(), value.encode("utf-8", "surrogateescape"))
+
+
+def set_all_variables(text):
+    """Replaces the whole environment by `NAME=VALUE`s, each with a zero byte behind it. `os.environ` reads the same dictionary."""
+    for name in list(posix.environ):
+        posix.unsetenv(name)
+    posix.environ.clear()
+    for line in text.split(b"\0"):
+        name, separator, value = line.partition(b"=")
+        if separator:
+            posix.environ[name] = value
+            posix.putenv(name, value)
 
 
 class RuntimeApi:
@@ -284,11 +299,14 @@ def record_of(kind, values):
 class LambdaContext:
     """The second argument of every handler."""
 
-    function_name = variable("AWS_LAMBDA_FUNCTION_NAME")
-    function_version = variable("AWS_LAMBDA_FUNCTION_VERSION")
-    memory_limit_in_mb = variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
-    log_group_name = variable("AWS_LAMBDA_LOG_GROUP_NAME")
-    log_stream_name = variable("AWS_LAMBDA_LOG_STREAM_NAME")
+    @classmethod
+    def learn(kind):
+        """Takes from the environment's variables what all events have in common."""
+        kind.function_name = variable("AWS_LAMBDA_FUNCTION_NAME")
+        kind.function_version = variable("AWS_LAMBDA_FUNCTION_VERSION")
+        kind.memory_limit_in_mb = variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+        kind.log_group_name = variable("AWS_LAMBDA_LOG_GROUP_NAME")
+        kind.log_stream_name = variable("AWS_LAMBDA_LOG_STREAM_NAME")
 
     def __init__(self, fields):
         self.aws_request_id = fields["lambda-runtime-aws-request-id"]
@@ -416,6 +434,7 @@ def import_module(name):
 
 class Bootstrap:
     def __init__(self):
+        LambdaContext.learn()
         self.request_id = ""
         self.api = RuntimeApi(variable("AWS_LAMBDA_RUNTIME_API"))
         self.encoder = Encoder()
@@ -439,17 +458,42 @@ class Bootstrap:
         else:
             sys.meta_path.insert(0, LoggingHook(self))
 
-    def run(self):
+    def run(self, is_snapshot=False):
         self.prepare()
         try:
             handler = load_handler(variable("_HANDLER"))
+            if is_snapshot:
+                self.before_snapshot()
         except Exception as error:
-            fault = self.report(error)
-            self.api.post("init/error", self.encoder.encode(fault), error_type=fault["errorType"])
-            sys.exit(1)
+            self.give_up(error, "init/error")
+        if is_snapshot:
+            try:
+                self.wait_for_restore()
+            except Exception as error:
+                self.give_up(error, "restore/error")
         while True:
             fields, body = self.api.next()
             self.handle(handler, fields, body)
+
+    def give_up(self, error, path):
+        fault = self.report(error)
+        self.api.post(path, self.encoder.encode(fault), error_type=fault["errorType"])
+        sys.exit(1)
+
+    def before_snapshot(self):
+        import freehold_gate
+
+        freehold_gate.run_hooks("before_snapshot", "Runtime.BeforeSnapshotError", Fault)
+
+    def wait_for_restore(self):
+        """From here on, this is one of many copies of the process that loaded the function."""
+        import freehold_gate
+
+        self.flush()
+        freehold_gate.wait(set_all_variables)
+        LambdaContext.learn()
+        self.api = RuntimeApi(variable("AWS_LAMBDA_RUNTIME_API"))
+        freehold_gate.run_hooks("after_restore", "Runtime.AfterRestoreError", Fault)
 
     def handle(self, handler, fields, body):
         self.request_id = fields["lambda-runtime-aws-request-id"]
@@ -507,5 +551,15 @@ class Bootstrap:
             pass
 
 
+def main():
+    way = sys.argv.pop() if len(sys.argv) > 1 else None
+    if way == "--template":
+        import freehold_gate
+
+        freehold_gate.preload()
+        freehold_gate.wait(set_all_variables)
+    Bootstrap().run(is_snapshot=way == "--snapshot")
+
+
 if __name__ == "__main__":
-    Bootstrap().run()
+    main()

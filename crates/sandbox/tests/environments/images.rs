@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use freehold_sandbox::image::Image;
-use freehold_sandbox::spec::{Beginning, Environment, Exit, Sandbox, SandboxError, Spec};
+use freehold_sandbox::spec::{Beginning, Exit, Sandbox, SandboxError, Spec};
 
 use crate::harness::{Host, Running, python};
 
