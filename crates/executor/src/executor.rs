@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::core::{Action, Core, EnvironmentId, EventId, Fate, Init, Rejection};
 use crate::environment::{self, ATTEMPTS, Command, Job};
-use crate::event::{Event, FunctionVersion, InvokeError, LogSink, Outcome, PlatformEndpoint};
+use crate::event::{Event, FunctionVersion, InvokeError, LogSink, Outcome, PlatformEndpoint, Provisioned};
 use crate::limits::Limits;
 
 /// How long sandboxes may take to be gone after they were told to, before a shutdown stops waiting for them.
@@ -87,6 +87,7 @@ impl Executor {
             state: Mutex::new(state),
             earlier: Arc::new(Notify::new()),
             tasks: watch::Sender::new(0),
+            provisioned_changes: watch::Sender::new(0),
         });
         tokio::spawn(tick(Arc::downgrade(&shell), Arc::clone(&shell.earlier)));
         Self(Arc::new(Handle(shell)))
@@ -111,6 +112,29 @@ impl Executor {
     /// Sets a function's reserved concurrency (`None`: it shares the account's), from its next event on. Environments stay.
     pub fn set_reserved_concurrency(&self, function_arn: &str, reserved: Option<u32>) {
         self.0.0.input(|core, now| core.set_reserved(now, function_arn, reserved));
+    }
+
+    /// Keeps `count` initialised environments of `version` ready for events whose invoked ARN is `target` (a qualified
+    /// ARN), from now on and for ever. Replaces what was asked for this target before: the environments of another version
+    /// stay until the new ones are ready.
+    pub fn provision(&self, target: &str, version: Arc<FunctionVersion>, count: u32) {
+        self.0.0.input(|core, now| core.provision(now, target, &version, count));
+    }
+
+    /// Keeps nothing ready for this target any more: idle environments are dropped, busy ones after their event.
+    pub fn unprovision(&self, target: &str) {
+        self.0.0.input(|core, now| core.unprovision(now, target));
+    }
+
+    /// What has become of what was asked for this target.
+    pub fn provisioned(&self, target: &str) -> Option<Provisioned> {
+        self.0.0.lock().core.provisioned(target)
+    }
+
+    /// Changes its value whenever [`provisioned`](Self::provisioned) may have changed for some target, other than by events
+    /// that come and go.
+    pub fn provisioned_changes(&self) -> watch::Receiver<u64> {
+        self.0.0.provisioned_changes.subscribe()
     }
 
     /// How many environments there are, starting ones included.
@@ -155,6 +179,8 @@ pub(crate) struct Shell {
     earlier: Arc<Notify>,
     /// How many environments' tasks there are.
     tasks: watch::Sender<usize>,
+    /// The core's count of changes to what is provisioned.
+    provisioned_changes: watch::Sender<u64>,
 }
 
 struct State {

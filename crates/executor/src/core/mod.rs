@@ -19,6 +19,7 @@
 mod books;
 mod bucket;
 mod model;
+mod provisioning;
 mod time;
 
 #[cfg(test)]
@@ -33,7 +34,7 @@ use std::time::Instant;
 pub use self::model::{Action, EnvironmentId, EventId, Fate, Init, Rejection};
 
 use self::model::{Environment, Function, Moment, State, Version};
-use crate::event::{FunctionVersion, ThrottleReason};
+use crate::event::{FunctionVersion, Provisioned, ThrottleReason};
 use crate::limits::Limits;
 
 /// How many retired versions are remembered, so that an event that comes late (its caller read the definition just
@@ -55,6 +56,7 @@ pub struct Core {
     settling: BTreeMap<Moment, EnvironmentId>,
     /// Functions left without versions, by when.
     unused: VecDeque<(Instant, Arc<str>)>,
+    targets: HashMap<Arc<str>, Provisioned>,
     retired: HashSet<Arc<str>>,
     retired_order: VecDeque<Arc<str>>,
     in_flight: u32,
@@ -77,6 +79,7 @@ impl Core {
             thawed: BTreeMap::new(),
             settling: BTreeMap::new(),
             unused: VecDeque::new(),
+            targets: HashMap::new(),
             retired: HashSet::new(),
             retired_order: VecDeque::new(),
             in_flight: 0,

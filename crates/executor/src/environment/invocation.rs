@@ -266,6 +266,7 @@ impl Task {
                 .clone()
                 .unwrap_or_else(|| identity::trace_header(&self.shell.clock)),
             client_context: event.client_context.clone(),
+            tenant_id: event.tenant_id.clone(),
             payload: event.payload.clone(),
         }
     }

@@ -371,6 +371,7 @@ pub(crate) fn event(payload: &'static str) -> Event {
         invoked_arn: "arn:aws:lambda:us-east-1:000000000000:function:hello:PROD".to_owned(),
         client_context: None,
         trace_header: None,
+        tenant_id: None,
     }
 }
 
