@@ -1,6 +1,5 @@
 """Settings of functions and of the account beside code and configuration: kept, shown, and with the effect that AWS gives them."""
 
-import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -202,19 +201,3 @@ def test_snap_start_is_kept(client, make, need):
     assert (code, status) == ("InvalidParameterValueException", 400)
     assert "SnapStart" in message
     assert function({"a": 1}).value() == {"a": 1}
-
-
-def test_a_function_that_keeps_tenants_apart_never_runs_them_mixed(client, make, python):
-    """TenancyConfig is shown; an event without a tenant is AWS's refusal, one with a tenant a clear one of ours."""
-    function = make(python, HANDLER, ECHO, TenancyConfig={"TenantIsolationMode": "PER_TENANT"})
-    shown = client.get_function_configuration(FunctionName=function.name)
-    assert shown["TenancyConfig"] == {"TenantIsolationMode": "PER_TENANT"}
-    code, status, message, _ = error_of(lambda: function({}))
-    assert (code, status) == ("InvalidParameterValueException", 400)
-    assert message.startswith("The invoked function is enabled with tenancy configuration.")
-    code, status, message, _ = error_of(lambda: function({}, TenantId="blue"))
-    assert (code, status) == ("InvalidParameterValueException", 400)
-    assert "TenancyConfig" in message
-    plain = make(python, HANDLER, ECHO)
-    assert "not enabled with tenancy" in error_of(lambda: plain({}, TenantId="blue"))[2]
-    assert plain({"a": 1}).value() == json.loads('{"a": 1}')

@@ -120,7 +120,7 @@ impl Server {
             endpoint: endpoint.clone(),
             clock: clock.clone(),
             network: network(settings.function_network),
-            limits: Limits::default(),
+            limits: limits(&settings),
         });
         let downloads = freehold_lambda::download_key();
         let lambda = Lambda::open(LambdaOptions {
@@ -200,6 +200,15 @@ impl Server {
             tracing::error!(%error, "the ledger could not be folded; the next start does it");
         }
         self.store.close().await;
+    }
+}
+
+/// AWS's, but for what is set.
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        account_concurrency: settings.account_concurrency,
+        scaling_burst: settings.scaling_burst,
+        ..Limits::default()
     }
 }
 

@@ -76,7 +76,7 @@ pub(crate) async fn commit(
     layers: Option<&Wanted>,
     change: impl Fn(&VersionRecord) -> Result<VersionRecord, LambdaError> + Send + Sync,
 ) -> Result<Committed, LambdaError> {
-    let (store, id, change) = (&lambda.store, &target.id, &change);
+    let (store, id, change, snapshots) = (&lambda.store, &target.id, &change, &lambda.snapshots);
     let quota = Quota::of(lambda, id).await?;
     let (old, committed) = store
         .transact(|transaction| async move {
@@ -92,7 +92,10 @@ pub(crate) async fn commit(
             }
             records::put(&transaction, id, Some(&old), &function).await?;
             let published = match publish {
-                true => Some(versions::publish(&transaction, id, &function, None).await?),
+                true => {
+                    let snapshot = snapshots.at_publication(&function.latest.configuration);
+                    Some(versions::publish(&transaction, id, &function, None, snapshot).await?)
+                }
                 false => None,
             };
             quota.check(&transaction).await?;
@@ -100,6 +103,9 @@ pub(crate) async fn commit(
         })
         .await?;
     lambda.functions.changed(id, [&old]);
+    if let Some((number, version)) = &committed.published {
+        snapshots.published(id, *number, &version.snapshot);
+    }
     for unused in old.code_uses().difference(&committed.function.latest.code_uses()) {
         lambda.code.retire(unused.clone());
     }

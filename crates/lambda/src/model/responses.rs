@@ -1,5 +1,6 @@
 //! The answers' shapes, as AWS fills them for a function made of a zip.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -11,7 +12,7 @@ use serde::Serialize;
 use super::constraints::PER_TENANT;
 use super::settings::Concurrency;
 use crate::names::{FunctionId, LATEST, Target};
-use crate::records::{AliasRecord, VersionRecord};
+use crate::records::{AliasRecord, Snapshot, VersionRecord};
 use crate::updates::Committed;
 use crate::versions::Found;
 
@@ -38,7 +39,7 @@ pub(crate) struct FunctionConfiguration<'a> {
     tracing_config: TracingConfigResponse<'a>,
     revision_id: &'a str,
     #[serde(flatten)]
-    state: StateMembers,
+    state: StateMembers<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime_version_config: Option<RuntimeVersionConfig<'a>>,
     package_type: &'static str,
@@ -55,13 +56,13 @@ pub(crate) struct FunctionConfiguration<'a> {
 /// How far a creation or an update has come, as AWS shows it.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct StateMembers {
+struct StateMembers<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    state_reason: Option<&'static str>,
+    state_reason: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    state_reason_code: Option<&'static str>,
+    state_reason_code: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_update_status: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -257,12 +258,7 @@ impl<'a> FunctionConfiguration<'a> {
             environment: configuration.variables.as_ref().map(|variables| EnvironmentResponse { variables }),
             tracing_config: TracingConfigResponse { mode: &configuration.tracing_mode },
             revision_id: record.revision_id.as_str(),
-            // The code was unpacked before the change was committed: what can be read can be invoked.
-            state: StateMembers {
-                state: Some("Active"),
-                last_update_status: Some("Successful"),
-                ..StateMembers::default()
-            },
+            state: StateMembers::of(&record.snapshot),
             runtime_version_config: Some(RuntimeVersionConfig {
                 runtime_version_arn: &configuration.runtime_version_arn,
             }),
@@ -271,8 +267,10 @@ impl<'a> FunctionConfiguration<'a> {
             ephemeral_storage: EphemeralStorageResponse { size: configuration.ephemeral_mib },
             snap_start: SnapStartResponse {
                 apply_on: if configuration.snap_start { "PublishedVersions" } else { "None" },
-                // Versions do not start from snapshots yet: the setting alone is kept.
-                optimization_status: "Off",
+                optimization_status: match record.snapshot {
+                    Snapshot::Pending | Snapshot::Made => "On",
+                    Snapshot::None | Snapshot::Failed { .. } => "Off",
+                },
             },
             layers: configuration
                 .layers
@@ -332,14 +330,30 @@ impl<'a> FunctionConfiguration<'a> {
     }
 }
 
-impl StateMembers {
+impl<'a> StateMembers<'a> {
     /// What was just created.
     fn pending() -> Self {
         Self {
             state: Some("Pending"),
-            state_reason: Some(BEING_CREATED),
-            state_reason_code: Some(CREATING),
+            state_reason: Some(BEING_CREATED.into()),
+            state_reason_code: Some(CREATING.into()),
             ..Self::default()
+        }
+    }
+
+    /// A version as it is. Its code was unpacked before it was committed: what can be read can be invoked, unless it is to
+    /// start from a snapshot which is not there.
+    fn of(snapshot: &'a Snapshot) -> Self {
+        let done = Self { last_update_status: Some("Successful"), ..Self::default() };
+        match snapshot {
+            Snapshot::None | Snapshot::Made => Self { state: Some("Active"), ..done },
+            Snapshot::Pending => Self::pending(),
+            Snapshot::Failed { reason, code } => Self {
+                state: Some("Failed"),
+                state_reason: Some(reason.into()),
+                state_reason_code: Some(code.into()),
+                ..done
+            },
         }
     }
 }

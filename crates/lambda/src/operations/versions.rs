@@ -54,7 +54,7 @@ async fn publish_version(lambda: Lambda, call: Call) -> Result<Reply, LambdaErro
     violations.into_result()?;
     target.require_latest()?;
     let (store, id, request) = (&lambda.store, &target.id, &request);
-    let target = &target;
+    let (target, snapshots) = (&target, &lambda.snapshots);
     lambda.updates.check(id)?;
     let quota = Quota::of(&lambda, id).await?;
     let (number, version) = store
@@ -64,12 +64,14 @@ async fn publish_version(lambda: Lambda, call: Call) -> Result<Reply, LambdaErro
             updates::check_revision(&function.latest, request.revision_id.as_deref())?;
             check_hash(&function, request.code_sha256.as_deref())?;
             let description = request.description.as_deref();
-            let published = versions::publish(&transaction, id, &function, description).await?;
+            let snapshot = snapshots.at_publication(&function.latest.configuration);
+            let published = versions::publish(&transaction, id, &function, description, snapshot).await?;
             quota.check(&transaction).await?;
             Ok::<_, LambdaError>(published)
         })
         .await?;
     lambda.functions.changed(id, []);
+    snapshots.published(id, number, &version.snapshot);
     json_reply(StatusCode::CREATED, &FunctionConfiguration::published(id, number, &version))
 }
 
