@@ -127,19 +127,21 @@ def test_an_alias_takes_its_environments_to_another_version(own_server, python):
     assert [each["FunctionArn"] for each in listed] == [f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:moved:live"]
 
 
-@pytest.mark.parametrize("end", ["kill", "stop"])
-def test_what_is_provisioned_is_there_again_after_a_restart(own_server, python, end):
-    """Acknowledged is kept: the environments come back by themselves."""
+def test_what_is_provisioned_is_there_again_after_a_restart(own_server, python):
+    """Acknowledged is kept, over a kill and over a stop: the environments come back by themselves."""
     server = own_server()
     client = server.client()
-    deploy(client, "kept", python, f"kept-{end}")
+    deploy(client, "kept", python, "kept")
     begun = provision(client, "kept", "1", 2)
-    getattr(server, end)()
-    client = own_server(server.data).client()
-    ready = until(client, "kept", "1", "READY")
-    assert ready["AllocatedProvisionedConcurrentExecutions"] == 2
-    assert ready["LastModified"] == begun["LastModified"]
-    assert functions.Function(client, "kept", None)({}, Qualifier="1").value()["began"] == "provisioned-concurrency"
+    for end in ("kill", "stop"):
+        getattr(server, end)()
+        server = own_server(server.data)
+        client = server.client()
+        ready = until(client, "kept", "1", "READY")
+        assert ready["AllocatedProvisionedConcurrentExecutions"] == 2
+        assert ready["LastModified"] == begun["LastModified"]
+        answer = functions.Function(client, "kept", None)({}, Qualifier="1")
+        assert answer.value()["began"] == "provisioned-concurrency", end
 
 
 def test_a_function_that_cannot_start_fails_with_a_reason(own_server, python):
