@@ -152,7 +152,7 @@ async fn a_version_that_is_deleted_meanwhile_leaves_no_snapshot() {
     fixture.until_prepared(1).await;
     let deployment = fixture.executor.prepared.lock().unwrap()[0].key.clone();
     fixture.send(with_query(call("DeleteFunction", Some("f")), "Qualifier", "1")).await.unwrap();
-    assert_eq!(fixture.retired(), [deployment.clone()]);
+    assert_eq!(fixture.retired(), std::slice::from_ref(&deployment));
     fixture.executor.snapshots_done.add_permits(1);
     while fixture.retired().len() < 2 {
         tokio::task::yield_now().await;
