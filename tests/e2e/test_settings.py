@@ -201,3 +201,14 @@ def test_snap_start_is_kept(client, make, need):
     assert (code, status) == ("InvalidParameterValueException", 400)
     assert "SnapStart" in message
     assert function({"a": 1}).value() == {"a": 1}
+
+
+def test_a_host_without_room_for_functions_throttles(own_server, python):
+    """Memory that is to stay free is not given to a function: the event meets AWS's 429, and the server lives."""
+    server = own_server(arguments=["--memory-floor-mib", str(1 << 40)])
+    client = server.client()
+    function = functions.create(client, "large", python, HANDLER, ECHO)
+    assert throttled(function) == "ConcurrentInvocationLimitExceeded"
+    server.stop()
+    function.client = own_server(server.data).client()
+    assert function({"a": 1}).value() == {"a": 1}

@@ -139,6 +139,11 @@ pub struct Serve {
     #[arg(long, env = "FREEHOLD_SCALING_BURST", value_name = "COUNT")]
     pub scaling_burst: Option<u32>,
 
+    /// Memory of this host that functions leave free: beyond it idle environments are dropped, then events throttled
+    /// [default: 512, or 5 % of all, whichever is more].
+    #[arg(long, env = "FREEHOLD_MEMORY_FLOOR_MIB", value_name = "MIB")]
+    pub memory_floor_mib: Option<u64>,
+
     /// What the server logs about itself, such as `info` or `freehold_gateway=debug` [default: info].
     #[arg(long, env = "FREEHOLD_LOG", value_name = "FILTER")]
     pub log: Option<String>,

@@ -60,6 +60,8 @@ pub struct Settings {
     pub account_concurrency: u32,
     /// New environments that one function may start within the scaling period.
     pub scaling_burst: u32,
+    /// Memory of this host that functions leave free, in MiB, where it is not left to the executor.
+    pub memory_floor_mib: Option<u64>,
     /// What the server logs about itself.
     pub log: String,
 }
@@ -86,7 +88,7 @@ impl Settings {
         Self::check(layer!(flags over file:
             listen, data, store, blobs, region, account, access_key_id, secret_access_key, allow_plain_http, function_network,
             function_resolvers, function_private_networks, function_tmp, runtime_folders, allow_without_memory_limit,
-            allow_without, account_concurrency, scaling_burst, log,
+            allow_without, account_concurrency, scaling_burst, memory_floor_mib, log,
         ))
     }
 
@@ -125,6 +127,7 @@ impl Settings {
                 ACCOUNT_CONCURRENCY,
             )?,
             scaling_burst: count("scaling_burst", words.scaling_burst, SCALING_BURST)?,
+            memory_floor_mib: words.memory_floor_mib,
             log: words.log.unwrap_or_else(|| "info".to_owned()),
         })
     }
@@ -279,8 +282,11 @@ mod tests {
     fn concurrency_is_awss_unless_it_is_set() {
         let settings = merge(Serve::default(), "").expect("valid");
         assert_eq!((settings.account_concurrency, settings.scaling_burst), (1_000, 1_000));
+        assert_eq!(settings.memory_floor_mib, None);
         let flags = Serve { scaling_burst: Some(70), ..Serve::default() };
-        let settings = merge(flags, "account_concurrency = 5000\nscaling_burst = 60").expect("valid");
+        let settings = merge(flags, "account_concurrency = 5000\nscaling_burst = 60\nmemory_floor_mib = 100")
+            .expect("valid");
+        assert_eq!(settings.memory_floor_mib, Some(100));
         assert_eq!((settings.account_concurrency, settings.scaling_burst), (5_000, 70));
         for wrong in ["account_concurrency = 0", "scaling_burst = 0", "account_concurrency = 1000001"] {
             let error = merge(Serve::default(), wrong).expect_err("out of range").to_string();

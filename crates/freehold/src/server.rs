@@ -206,10 +206,14 @@ impl Server {
 
 /// AWS's, but for what is set.
 fn limits(settings: &Settings) -> Limits {
-    Limits {
+    let aws = Limits {
         account_concurrency: settings.account_concurrency,
         scaling_burst: settings.scaling_burst,
         ..Limits::default()
+    };
+    match settings.memory_floor_mib {
+        Some(memory_floor_mib) => Limits { memory_floor_mib, memory_floor_percent: 0, ..aws },
+        None => aws,
     }
 }
 
