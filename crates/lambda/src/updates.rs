@@ -90,14 +90,14 @@ pub(crate) async fn commit(
             if old.latest.code != function.latest.code {
                 signing::check_deployment(&transaction, id, old.signing.as_deref()).await?;
             }
-            records::put(&transaction, id, Some(&old), &function).await?;
             let published = match publish {
                 true => {
                     let snapshot = snapshots.at_publication(&function.latest.configuration);
-                    Some(versions::publish(&transaction, id, &function, None, snapshot).await?)
+                    Some(versions::publish(&transaction, id, &mut function, None, snapshot).await?)
                 }
                 false => None,
             };
+            records::put(&transaction, id, Some(&old), &function).await?;
             quota.check(&transaction).await?;
             Ok::<_, LambdaError>((old.latest, Committed { function, published }))
         })

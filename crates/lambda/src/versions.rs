@@ -89,15 +89,16 @@ pub(crate) async fn require(read: &impl Read, target: &Target) -> Result<Found, 
 }
 
 /// Publishes the function's `$LATEST`, whose revision moves on, unless nothing has changed since the last version: then
-/// that one is given, as on AWS. It begins with this `snapshot`. Numbers have no gaps and no repeats, since each is given in the transaction that uses it.
+/// that one is given, as on AWS. It begins with this `snapshot`. Numbers have no gaps and no repeats, since each is given in
+/// the transaction that uses it. The function itself is the caller's to write.
 pub(crate) async fn publish(
     transaction: &Transaction,
     id: &FunctionId,
-    function: &FunctionRecord,
+    function: &mut FunctionRecord,
     description: Option<&str>,
     snapshot: Snapshot,
 ) -> Result<(u64, VersionRecord), LambdaError> {
-    let latest = &function.latest;
+    let latest = &mut function.latest;
     if let Some((key, last)) = VERSIONS.last(transaction, &id.parts()).await?
         && let Some(number) = records::number_in(&key)
         && is_unchanged(&last, latest)
@@ -117,9 +118,7 @@ pub(crate) async fn publish(
     let latest_description = latest.configuration.description.clone();
     let record = PublishedRecord { version, latest_description };
     records::put_version(transaction, id, number, &record).await?;
-    let mut function = function.clone();
-    function.latest.revision_id = RevisionId::random();
-    FUNCTIONS.put(transaction, &id.parts(), &function)?;
+    latest.revision_id = RevisionId::random();
     Ok((number, record.version))
 }
 

@@ -1,6 +1,5 @@
 //! The answers' shapes, as AWS fills them for a function made of a zip.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -11,6 +10,7 @@ use serde::Serialize;
 
 use super::constraints::PER_TENANT;
 use super::settings::Concurrency;
+use super::state::StateMembers;
 use crate::names::{FunctionId, LATEST, Target};
 use crate::records::{AliasRecord, Snapshot, VersionRecord};
 use crate::updates::Committed;
@@ -52,29 +52,6 @@ pub(crate) struct FunctionConfiguration<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tenancy_config: Option<TenancyConfigResponse>,
 }
-
-/// How far a creation or an update has come, as AWS shows it.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct StateMembers<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state_reason: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state_reason_code: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_update_status: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_update_status_reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_update_status_reason_code: Option<&'static str>,
-}
-
-/// AWS's reason for both a creation and an update that has not ended.
-const BEING_CREATED: &str = "The function is being created.";
-/// The code that goes with it.
-const CREATING: &str = "Creating";
 
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -308,13 +285,7 @@ impl<'a> FunctionConfiguration<'a> {
         if let Some((number, version)) = &committed.published {
             return Self { state: StateMembers::pending(), ..Self::published(id, *number, version) };
         }
-        let state = StateMembers {
-            state: Some("Active"),
-            last_update_status: Some("InProgress"),
-            last_update_status_reason: Some(BEING_CREATED),
-            last_update_status_reason_code: Some(CREATING),
-            ..StateMembers::default()
-        };
+        let state = StateMembers::updating();
         Self { state, ..Self::of(id, LATEST, &committed.function.latest, None) }
     }
 
@@ -327,34 +298,6 @@ impl<'a> FunctionConfiguration<'a> {
     /// A version as the lists show it.
     pub(crate) fn listed(self) -> Self {
         Self { state: StateMembers::default(), runtime_version_config: None, ..self }
-    }
-}
-
-impl<'a> StateMembers<'a> {
-    /// What was just created.
-    fn pending() -> Self {
-        Self {
-            state: Some("Pending"),
-            state_reason: Some(BEING_CREATED.into()),
-            state_reason_code: Some(CREATING.into()),
-            ..Self::default()
-        }
-    }
-
-    /// A version as it is. Its code was unpacked before it was committed: what can be read can be invoked, unless it is to
-    /// start from a snapshot which is not there.
-    fn of(snapshot: &'a Snapshot) -> Self {
-        let done = Self { last_update_status: Some("Successful"), ..Self::default() };
-        match snapshot {
-            Snapshot::None | Snapshot::Made => Self { state: Some("Active"), ..done },
-            Snapshot::Pending => Self::pending(),
-            Snapshot::Failed { reason, code } => Self {
-                state: Some("Failed"),
-                state_reason: Some(reason.into()),
-                state_reason_code: Some(code.into()),
-                ..done
-            },
-        }
     }
 }
 

@@ -59,13 +59,17 @@ async fn publish_version(lambda: Lambda, call: Call) -> Result<Reply, LambdaErro
     let quota = Quota::of(&lambda, id).await?;
     let (number, version) = store
         .transact(|transaction| async move {
-            let function =
+            let mut function =
                 FUNCTIONS.get(&transaction, &id.parts()).await?.ok_or_else(|| target.not_found())?;
             updates::check_revision(&function.latest, request.revision_id.as_deref())?;
             check_hash(&function, request.code_sha256.as_deref())?;
             let description = request.description.as_deref();
             let snapshot = snapshots.at_publication(&function.latest.configuration);
-            let published = versions::publish(&transaction, id, &function, description, snapshot).await?;
+            let before = function.latest.revision_id.clone();
+            let published = versions::publish(&transaction, id, &mut function, description, snapshot).await?;
+            if function.latest.revision_id != before {
+                FUNCTIONS.put(&transaction, &id.parts(), &function)?;
+            }
             quota.check(&transaction).await?;
             Ok::<_, LambdaError>(published)
         })

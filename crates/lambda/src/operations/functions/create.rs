@@ -106,14 +106,15 @@ async fn commit(
             signing::check_deployment(&transaction, id, record.signing.as_deref()).await?;
             // They may have been deleted, or closed to others, meanwhile.
             layers.find(&transaction).await?;
-            records::put(&transaction, id, None, record).await?;
             if let Some(signing) = &record.signing {
                 SIGNING_USES.put(&transaction, &id.signing_parts(signing), &SigningUse {})?;
             }
+            let mut record = record.clone();
             let published = match publish {
-                true => Some(versions::publish(&transaction, id, record, None, snapshot.clone()).await?),
+                true => Some(versions::publish(&transaction, id, &mut record, None, snapshot.clone()).await?),
                 false => None,
             };
+            records::put(&transaction, id, None, &record).await?;
             quota.check(&transaction).await?;
             Ok(published)
         })
