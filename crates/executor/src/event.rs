@@ -46,8 +46,6 @@ pub struct FunctionVersion {
     pub log_group: String,
     /// How its log is written.
     pub logging: Logging,
-    /// Whether its environments are to start from a snapshot of it.
-    pub snap_start: bool,
 }
 
 /// One event for a function.

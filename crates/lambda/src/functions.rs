@@ -205,7 +205,6 @@ impl Functions {
             region: id.region.to_string(),
             log_group: configuration.logging.group.clone(),
             logging: logging_of(&configuration.logging),
-            snap_start: matches!(record.snapshot, Snapshot::Pending | Snapshot::Made),
         };
         Ok(Runnable { version: Arc::new(version), snapshot: record.snapshot.clone() })
     }

@@ -357,7 +357,6 @@ impl Setup {
             region: "us-east-1".to_owned(),
             log_group: "/aws/lambda/hello".to_owned(),
             logging: self.logging,
-            snap_start: false,
         });
         let (lines, endpoint) = (Arc::new(Lines::default()), Arc::new(Endpoint::default()));
         let deeds = self.sandbox.deeds.subscribe();

@@ -32,7 +32,6 @@ pub(super) fn version(function: &str, key: &str) -> Arc<FunctionVersion> {
         region: "us-east-1".to_owned(),
         log_group: format!("/aws/lambda/{function}"),
         logging: Logging::default(),
-        snap_start: false,
     })
 }
 
