@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::catalog::{Family, Installed};
+use crate::catalog::{Family, Installed, known};
 use crate::launch::{Launch, Settings, launch};
 
 /// Beginnings of the names of variables that interpreters and the system's libraries read as they start.
@@ -66,4 +66,9 @@ pub const TEMPLATE_MEMORY_MIB: u32 = 512;
 /// The argument with which a function's runtime waits at its gate once its code is loaded. None: it has no snapshots here.
 pub fn snapshot_argument(installed: &Installed) -> Option<&'static str> {
     (installed.runtime.family == Family::Python).then_some("--snapshot")
+}
+
+/// Whether functions of the runtime with this identifier can have snapshots.
+pub fn has_snapshots(runtime: &str) -> bool {
+    known().iter().any(|known| known.id == runtime && known.family == Family::Python)
 }

@@ -72,13 +72,20 @@ impl Task {
     ) -> Result<(Option<Instance>, Option<Failure>), InvokeError> {
         let (journal, shell) = (&mut self.journal, &self.shell);
         let (version, log_stream) = (&self.version, self.log_stream.as_str());
-        let started = instance::start(shell, version, &self.role, log_stream, rung, |installed| {
-            if phase == Phase::Init {
-                journal.system(&SystemEvent::InitStart { installed, version, log_stream });
-                journal.flush();
-            }
-        })
-        .await;
+        let (role, initialization_type) = (&self.role, self.initialization_type);
+        let started =
+            instance::start(shell, version, role, log_stream, initialization_type, rung, |installed| {
+                if phase == Phase::Init {
+                    journal.system(&SystemEvent::InitStart {
+                        initialization_type,
+                        installed,
+                        version,
+                        log_stream,
+                    });
+                    journal.flush();
+                }
+            })
+            .await;
         match started {
             Err(StartError::Impossible(error)) => Err(error),
             Err(StartError::Failed(failure)) => Ok((None, Some(failure))),
@@ -90,8 +97,9 @@ impl Task {
     }
 
     fn init_ended(&mut self, took: Duration, phase: Phase, failure: Option<&Failure>) {
-        self.journal.system(&SystemEvent::InitRuntimeDone { phase, failure });
-        self.journal.system(&SystemEvent::InitReport { took, phase, failure });
+        let initialization_type = self.initialization_type;
+        self.journal.system(&SystemEvent::InitRuntimeDone { initialization_type, phase, failure });
+        self.journal.system(&SystemEvent::InitReport { initialization_type, took, phase, failure });
     }
 
     async fn await_first_call(&mut self, instance: &mut Instance, limit: Duration) -> Result<(), Failure> {

@@ -19,7 +19,6 @@ use tokio::sync::{oneshot, watch};
 use super::failure::Failure;
 use super::identity;
 use super::output::Output;
-use super::system::{INITIALIZATION_TYPE, SNAP_START};
 use crate::event::{FunctionVersion, InvokeError, RoleIdentity};
 use crate::executor::Shell;
 use crate::logging::LogFormat;
@@ -175,6 +174,7 @@ pub(super) async fn start(
     version: &Arc<FunctionVersion>,
     role: &RoleIdentity,
     log_stream: &str,
+    initialization_type: &'static str,
     rung: Rung,
     begun: impl FnOnce(&Installed),
 ) -> Result<Instance, StartError> {
@@ -182,9 +182,7 @@ pub(super) async fn start(
     let mut plan = {
         let (catalog, version) = (Arc::clone(&shell.catalog), Arc::clone(version));
         let (role, log_stream, network) = (role.clone(), log_stream.to_owned(), shell.network);
-        let snap_start = rung == Rung::Snapshot || of_version.is_some();
-        let initialization_type = if snap_start { SNAP_START } else { INITIALIZATION_TYPE };
-        let plan = move || plan(&catalog, &version, &role, &log_stream, network, initialization_type);
+        let plan = move || plan(&catalog, &version, &role, &log_stream, initialization_type, network);
         tokio::task::spawn_blocking(plan)
             .await
             .map_err(|error| InvokeError::Environment(error.to_string()))??
@@ -264,8 +262,8 @@ fn plan(
     version: &FunctionVersion,
     role: &RoleIdentity,
     log_stream: &str,
+    initialization_type: &'static str,
     network: Network,
-    initialization_type: &str,
 ) -> Result<Plan, StartError> {
     let installed = catalog.resolve(&version.runtime).map_err(InvokeError::from)?;
     if let Err(error) = check_entrypoint(&installed, &version.code, version.layers.as_deref()) {

@@ -35,7 +35,7 @@ use self::instance::Instance;
 use self::invocation::After;
 use self::journal::Journal;
 use self::report::Phase;
-use crate::core::{EnvironmentId, EventId, Init};
+use crate::core::{EnvironmentId, EventId, Init, Purpose};
 use crate::event::{Event, FunctionVersion, InvokeError, Outcome, RoleIdentity};
 use crate::executor::Shell;
 use crate::runtime_api::{Call, Verdict};
@@ -79,6 +79,7 @@ pub(crate) fn spawn(
     shell: &Arc<Shell>,
     id: EnvironmentId,
     version: Arc<FunctionVersion>,
+    purpose: Purpose,
 ) -> mpsc::Sender<Command> {
     let (sender, receiver) = mpsc::channel(COMMANDS);
     let commands = Commands { shell: Arc::clone(shell), id, receiver };
@@ -86,7 +87,7 @@ pub(crate) fn spawn(
     tokio::spawn(async move {
         // Dropped last: whoever waits for the tasks to end then knows that the sandbox is gone.
         let _alive = alive;
-        run(commands, version).await;
+        run(commands, version, purpose).await;
     });
     sender
 }
@@ -133,6 +134,8 @@ struct Task {
     version: Arc<FunctionVersion>,
     role: RoleIdentity,
     log_stream: String,
+    /// AWS's word for how it came to be.
+    initialization_type: &'static str,
     journal: Journal,
     frozen: bool,
     /// How long the successful Init phase took.
@@ -143,9 +146,13 @@ struct Task {
     max_memory_mib: u32,
 }
 
-async fn run(mut commands: Commands, version: Arc<FunctionVersion>) {
+async fn run(mut commands: Commands, version: Arc<FunctionVersion>, purpose: Purpose) {
     let shell = Arc::clone(&commands.shell);
-    let mut task = Task::new(shell, commands.id, version);
+    let initialization_type = match shell.images.of_version(&version.key) {
+        Some(_) => system::SNAP_START,
+        None => system::initialization_type(purpose),
+    };
+    let mut task = Task::new(shell, commands.id, version, initialization_type);
     let brought_up = tokio::select! {
         biased;
         () = commands.dropped() => return,
@@ -161,7 +168,7 @@ async fn run(mut commands: Commands, version: Arc<FunctionVersion>) {
             if let Some(instance) = instance {
                 instance.stop().await;
             }
-            task.shell.init_ended(task.id, Init::Failed);
+            task.shell.init_ended(task.id, Init::Failed(failure.text().into()));
             if let Some(Command::Run(job)) = commands.receiver.recv().await {
                 task.init_again(&mut commands, *job).await;
             }

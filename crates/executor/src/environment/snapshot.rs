@@ -11,7 +11,7 @@ use freehold_sandbox::spec::SandboxError;
 use super::failure::Failure;
 use super::instance::{self, Instance, Rung, StartError};
 use super::journal::Journal;
-use super::system::SystemEvent;
+use super::system::{SNAP_START, SystemEvent};
 use super::{Task, identity};
 use crate::core::EnvironmentId;
 use crate::event::{FunctionVersion, InvokeError};
@@ -78,11 +78,12 @@ pub(crate) async fn snapshot(
     version: Arc<FunctionVersion>,
 ) -> Result<Arc<Image>, PrepareError> {
     let limit = INIT_TIMEOUT.max(version.timeout);
-    let mut task = Task::new(Arc::clone(shell), EnvironmentId(0), version);
+    let mut task = Task::new(Arc::clone(shell), EnvironmentId(0), version, SNAP_START);
     let (journal, log_stream) = (&mut task.journal, task.log_stream.as_str());
     let version = &task.version;
-    let started = instance::start(shell, version, &task.role, log_stream, Rung::Snapshot, |installed| {
-        journal.system(&SystemEvent::InitStart { installed, version, log_stream });
+    let (role, initialization_type, rung) = (&task.role, SNAP_START, Rung::Snapshot);
+    let started = instance::start(shell, version, role, log_stream, initialization_type, rung, |installed| {
+        journal.system(&SystemEvent::InitStart { initialization_type, installed, version, log_stream });
         journal.flush();
     });
     let mut instance = match started.await {
@@ -137,7 +138,12 @@ impl Task {
     }
 
     /// A task that knows its version and nothing of its environment yet.
-    pub(super) fn new(shell: Arc<Shell>, id: EnvironmentId, version: Arc<FunctionVersion>) -> Self {
+    pub(super) fn new(
+        shell: Arc<Shell>,
+        id: EnvironmentId,
+        version: Arc<FunctionVersion>,
+        initialization_type: &'static str,
+    ) -> Self {
         let log_stream = identity::log_stream(&version, &shell.clock);
         Task {
             id,
@@ -150,6 +156,7 @@ impl Task {
                 &log_stream,
             ),
             log_stream,
+            initialization_type,
             frozen: false,
             init: None,
             answered: None,
