@@ -13,6 +13,7 @@
 //! - [`executor`]: the handle: invoke, retire, shut down
 //! - [`limits`]: the settings, AWS's quotas by default
 //! - [`core`]: the pure state machine behind it
+//! - [`keepalive`]: how long an idle environment is kept, and when one is made ahead
 //! - [`logging`]: how a function's log is written, and what of it is kept
 //! - [`logs`]: where log lines go, for now: plain files
 //! - `environment`, `runtime_api`: the shell, one task for each environment
@@ -24,6 +25,7 @@ pub mod core;
 mod environment;
 pub mod event;
 pub mod executor;
+pub mod keepalive;
 pub mod limits;
 pub mod logging;
 pub mod logs;
