@@ -11,6 +11,7 @@
 //!
 //! - [`event`]: what comes in (a function version, an event) and what goes out (an outcome, a usage record, log lines)
 //! - [`executor`]: the handle: invoke, retire, shut down
+//! - `shell`: what stands between it, the core and environments' tasks; [`host`]: what memory there is
 //! - [`limits`]: the settings, AWS's quotas by default
 //! - [`core`]: the pure state machine behind it
 //! - [`keepalive`]: how long an idle environment is kept, and when one is made ahead
@@ -25,11 +26,13 @@ pub mod core;
 mod environment;
 pub mod event;
 pub mod executor;
+pub mod host;
 pub mod keepalive;
 pub mod limits;
 pub mod logging;
 pub mod logs;
 mod runtime_api;
+mod shell;
 
 pub use executor::{Executor, Options};
 pub use limits::Limits;

@@ -121,6 +121,7 @@ impl Server {
             clock: clock.clone(),
             network: network(settings.function_network),
             limits: Limits::default(),
+            memory: Arc::new(freehold_executor::host::memory),
         });
         let downloads = freehold_lambda::download_key();
         let lambda = Lambda::open(LambdaOptions {

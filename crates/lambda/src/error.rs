@@ -233,6 +233,7 @@ fn reason_text(reason: ThrottleReason) -> &'static str {
         ThrottleReason::Concurrency => "ConcurrentInvocationLimitExceeded",
         ThrottleReason::ReservedConcurrency => "ReservedFunctionConcurrentInvocationLimitExceeded",
         ThrottleReason::FunctionRate => "FunctionInvocationRateLimitExceeded",
+        ThrottleReason::ReservedFunctionRate => "ReservedFunctionInvocationRateLimitExceeded",
     }
 }
 

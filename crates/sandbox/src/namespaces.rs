@@ -40,6 +40,9 @@ const FREEZE_TIME: Duration = Duration::from_secs(2);
 /// Between two looks whether they are.
 const FREEZE_PAUSE: Duration = Duration::from_millis(1);
 
+/// How long a start waits for the place of an environment that is being removed: many times what that takes.
+const PLACE_TIME: Duration = Duration::from_secs(2);
+
 /// Makes environments through its helper process. Dropping it, with all environments, ends the helper and removes everything.
 pub struct NamespaceSandbox {
     link: Arc<Link>,
@@ -140,6 +143,10 @@ impl Sandbox for NamespaceSandbox {
             result => result,
         }
     }
+
+    fn most_environments(&self) -> usize {
+        self.options.max_environments
+    }
 }
 
 impl NamespaceSandbox {
@@ -149,7 +156,9 @@ impl NamespaceSandbox {
         spec: &Spec,
     ) -> Result<(Arc<dyn Environment>, Channels), SandboxError> {
         let failed = |reason: String| SandboxError::Failed { name: spec.name.clone(), step: "start", reason };
-        let permit = self.permits.clone().try_acquire_owned().map_err(|_| {
+        // One that was stopped a moment ago may still be on its way out.
+        let place = tokio::time::timeout(PLACE_TIME, self.permits.clone().acquire_owned()).await;
+        let permit = place.ok().and_then(Result::ok).ok_or_else(|| {
             failed(format!(
                 "{} environments exist already, the configured most",
                 self.options.max_environments

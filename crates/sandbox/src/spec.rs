@@ -120,6 +120,11 @@ pub enum SandboxError {
 pub trait Sandbox: Send + Sync + 'static {
     /// Makes an environment and starts its program. Cancel-safe: if the future is dropped, the environment is removed.
     async fn start(&self, spec: Spec) -> Result<(Arc<dyn Environment>, Channels), SandboxError>;
+
+    /// How many environments may exist at once. One more can be made as soon as one of them is gone.
+    fn most_environments(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// One running environment. Dropping the last handle kills and removes it.

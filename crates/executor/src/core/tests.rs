@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Action, Core, EnvironmentId, EventId, Fate, Init, Rejection};
+use super::{Action, Arrival, Core, EnvironmentId, EventId, Fate, Init, Rejection};
 use crate::event::{FunctionVersion, ThrottleReason};
 use crate::limits::Limits;
 use crate::logging::Logging;
@@ -45,7 +45,7 @@ impl Bench {
     }
 
     fn arrive(&mut self, version: &Arc<FunctionVersion>) -> Result<EventId, Rejection> {
-        self.core.arrive(self.now, version)
+        self.core.arrive(self.now, Arrival { version, target: &version.function_arn, tenant: None })
     }
 
     fn started(&mut self) -> EnvironmentId {
@@ -258,7 +258,7 @@ fn an_event_that_its_environment_never_saw_is_given_to_another() {
     bench.dispatched();
     bench.core.dead(bench.now, warm, Fate::Untouched);
     let other = bench.started();
-    bench.core.init_ended(bench.now, other, Init::Failed);
+    bench.core.init_ended(bench.now, other, Init::Failed("why".into()));
     assert_eq!(bench.dispatched(), (other, event), "after a failed init the event runs the init again");
     bench.core.dead(bench.now, other, Fate::Ended);
     assert_eq!((bench.core.in_flight(), bench.core.environments()), (0, 0));
@@ -270,7 +270,7 @@ fn a_failed_start_rejects_the_event_that_waited_longest() {
     let hello = version("hello", "1");
     let event = bench.arrive(&hello).expect("admitted");
     let environment = bench.started();
-    bench.core.start_failed(bench.now, environment);
+    bench.core.start_failed(bench.now, environment, "why");
     let actions = bench.actions();
     assert!(
         matches!(actions.as_slice(), [Action::Reject { event: rejected, rejection: Rejection::Failed(failed) }]

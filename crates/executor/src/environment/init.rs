@@ -31,13 +31,20 @@ impl Task {
         let began = self.shell.clock.monotonic();
         let (journal, shell) = (&mut self.journal, &self.shell);
         let (version, log_stream) = (&self.version, self.log_stream.as_str());
-        let started = instance::start(shell, version, &self.role, log_stream, |installed| {
-            if phase == Phase::Init {
-                journal.system(&SystemEvent::InitStart { installed, version, log_stream });
-                journal.flush();
-            }
-        })
-        .await;
+        let initialization_type = self.initialization_type;
+        let started =
+            instance::start(shell, version, &self.role, log_stream, initialization_type, |installed| {
+                if phase == Phase::Init {
+                    journal.system(&SystemEvent::InitStart {
+                        initialization_type,
+                        installed,
+                        version,
+                        log_stream,
+                    });
+                    journal.flush();
+                }
+            })
+            .await;
         let (mut instance, failure) = match started {
             Err(StartError::Impossible(error)) => return InitEnd::Impossible(error),
             Err(StartError::Failed(failure)) => (None, Some(failure)),
@@ -69,8 +76,9 @@ impl Task {
     }
 
     fn init_ended(&mut self, took: Duration, phase: Phase, failure: Option<&Failure>) {
-        self.journal.system(&SystemEvent::InitRuntimeDone { phase, failure });
-        self.journal.system(&SystemEvent::InitReport { took, phase, failure });
+        let initialization_type = self.initialization_type;
+        self.journal.system(&SystemEvent::InitRuntimeDone { initialization_type, phase, failure });
+        self.journal.system(&SystemEvent::InitReport { initialization_type, took, phase, failure });
     }
 
     async fn await_first_call(&mut self, instance: &mut Instance, limit: Duration) -> Result<(), Failure> {

@@ -17,7 +17,6 @@ use tokio::sync::{oneshot, watch};
 use super::failure::Failure;
 use super::identity;
 use super::output::Output;
-use super::system::INITIALIZATION_TYPE;
 use crate::event::{FunctionVersion, InvokeError, RoleIdentity};
 use crate::executor::Shell;
 use crate::logging::LogFormat;
@@ -154,12 +153,13 @@ pub(super) async fn start(
     version: &Arc<FunctionVersion>,
     role: &RoleIdentity,
     log_stream: &str,
+    initialization_type: &'static str,
     begun: impl FnOnce(&Installed),
 ) -> Result<Instance, StartError> {
     let plan = {
         let (catalog, version) = (Arc::clone(&shell.catalog), Arc::clone(version));
         let (role, log_stream, network) = (role.clone(), log_stream.to_owned(), shell.network);
-        let plan = move || plan(&catalog, &version, &role, &log_stream, network);
+        let plan = move || plan(&catalog, &version, &role, &log_stream, initialization_type, network);
         tokio::task::spawn_blocking(plan)
             .await
             .map_err(|error| InvokeError::Environment(error.to_string()))??
@@ -215,6 +215,7 @@ fn plan(
     version: &FunctionVersion,
     role: &RoleIdentity,
     log_stream: &str,
+    initialization_type: &'static str,
     network: Network,
 ) -> Result<Plan, StartError> {
     let installed = catalog.resolve(&version.runtime).map_err(InvokeError::from)?;
@@ -241,7 +242,7 @@ fn plan(
             session_token: &role.session_token,
             runtime_api: &RUNTIME_API.to_string(),
             endpoint: &format!("http://{ENDPOINT}"),
-            initialization_type: INITIALIZATION_TYPE,
+            initialization_type,
         },
     );
     let mut mounts = launch.mounts;

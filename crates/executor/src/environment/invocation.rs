@@ -233,12 +233,13 @@ impl Task {
             produced_bytes,
             failure: failed,
         });
-        self.journal.system(&SystemEvent::Report { request_id, usage: &usage, failure: failed });
+        let tenant_id = job.event.tenant_id.as_deref();
+        self.journal.system(&SystemEvent::Report { request_id, tenant_id, usage: &usage, failure: failed });
         let log_tail = self.journal.take_tail();
         self.journal.flush();
         self.record(&job, &usage, matches!(answer, Answer::Error(_)));
         if reusable {
-            self.shell.answered(self.id);
+            self.shell.answered(self.id, self.max_memory_mib);
         } else {
             self.shell.gone(self.id, None);
         }
@@ -252,7 +253,11 @@ impl Task {
 
     pub(super) fn start_line(&mut self, job: &Job) {
         let request_id = job.event.request_id.as_str();
-        self.journal.system(&SystemEvent::Start { request_id, version: &self.version });
+        self.journal.system(&SystemEvent::Start {
+            request_id,
+            tenant_id: job.event.tenant_id.as_deref(),
+            version: &self.version,
+        });
     }
 
     fn invocation(&self, job: &Job, attempt: &Attempt) -> Invocation {
@@ -266,6 +271,7 @@ impl Task {
                 .clone()
                 .unwrap_or_else(|| identity::trace_header(&self.shell.clock)),
             client_context: event.client_context.clone(),
+            tenant_id: event.tenant_id.clone(),
             payload: event.payload.clone(),
         }
     }

@@ -33,7 +33,7 @@ use self::instance::Instance;
 use self::invocation::After;
 use self::journal::Journal;
 use self::report::Phase;
-use crate::core::{EnvironmentId, EventId, Init};
+use crate::core::{EnvironmentId, EventId, Init, Purpose};
 use crate::event::{Event, FunctionVersion, InvokeError, Outcome, RoleIdentity};
 use crate::executor::Shell;
 use crate::runtime_api::{Call, Verdict};
@@ -73,6 +73,7 @@ pub(crate) fn spawn(
     shell: &Arc<Shell>,
     id: EnvironmentId,
     version: Arc<FunctionVersion>,
+    purpose: Purpose,
 ) -> mpsc::Sender<Command> {
     let (sender, receiver) = mpsc::channel(COMMANDS);
     let commands = Commands { shell: Arc::clone(shell), id, receiver };
@@ -80,7 +81,7 @@ pub(crate) fn spawn(
     tokio::spawn(async move {
         // Dropped last: whoever waits for the tasks to end then knows that the sandbox is gone.
         let _alive = alive;
-        run(commands, version).await;
+        run(commands, version, purpose).await;
     });
     sender
 }
@@ -127,6 +128,8 @@ struct Task {
     version: Arc<FunctionVersion>,
     role: RoleIdentity,
     log_stream: String,
+    /// AWS's word for how it came to be.
+    initialization_type: &'static str,
     journal: Journal,
     frozen: bool,
     /// How long the successful Init phase took.
@@ -137,7 +140,7 @@ struct Task {
     max_memory_mib: u32,
 }
 
-async fn run(mut commands: Commands, version: Arc<FunctionVersion>) {
+async fn run(mut commands: Commands, version: Arc<FunctionVersion>, purpose: Purpose) {
     let shell = Arc::clone(&commands.shell);
     let log_stream = identity::log_stream(&version, &shell.clock);
     let mut task = Task {
@@ -151,6 +154,7 @@ async fn run(mut commands: Commands, version: Arc<FunctionVersion>) {
             &log_stream,
         ),
         log_stream,
+        initialization_type: system::initialization_type(purpose),
         frozen: false,
         init: None,
         answered: None,
@@ -173,7 +177,7 @@ async fn run(mut commands: Commands, version: Arc<FunctionVersion>) {
             if let Some(instance) = instance {
                 instance.stop().await;
             }
-            task.shell.init_ended(task.id, Init::Failed);
+            task.shell.init_ended(task.id, Init::Failed(failure.text().into()));
             if let Some(Command::Run(job)) = commands.receiver.recv().await {
                 task.init_again(&mut commands, *job).await;
             }

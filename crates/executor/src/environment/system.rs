@@ -19,32 +19,42 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::report::{self, Phase};
+use crate::core::Purpose;
 use crate::event::{FunctionVersion, Usage};
 use crate::logging::LogLevel;
 
-/// How an environment comes to be; there is no other way yet.
-pub(super) const INITIALIZATION_TYPE: &str = "on-demand";
+/// How an environment comes to be, in AWS's words.
+pub(super) fn initialization_type(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Demand | Purpose::Prewarm => "on-demand",
+        Purpose::Provision => "provisioned-concurrency",
+    }
+}
 
 const BYTES_PER_MIB: u64 = 1024 * 1024;
 
 /// Something that the system tells.
 pub(super) enum SystemEvent<'a> {
     InitStart {
+        initialization_type: &'static str,
         installed: &'a Installed,
         version: &'a FunctionVersion,
         log_stream: &'a str,
     },
     InitRuntimeDone {
+        initialization_type: &'static str,
         phase: Phase,
         failure: Option<&'a Failure>,
     },
     InitReport {
+        initialization_type: &'static str,
         took: Duration,
         phase: Phase,
         failure: Option<&'a Failure>,
     },
     Start {
         request_id: &'a str,
+        tenant_id: Option<&'a str>,
         version: &'a FunctionVersion,
     },
     RuntimeDone {
@@ -55,6 +65,7 @@ pub(super) enum SystemEvent<'a> {
     },
     Report {
         request_id: &'a str,
+        tenant_id: Option<&'a str>,
         usage: &'a Usage,
         failure: Option<&'a Failure>,
     },
@@ -66,12 +77,14 @@ impl SystemEvent<'_> {
         match self {
             Self::InitStart { installed, .. } => Some(report::init_start(installed)),
             Self::InitRuntimeDone { .. } => None,
-            Self::InitReport { took, phase, failure } => {
+            Self::InitReport { took, phase, failure, .. } => {
                 failure.map(|failure| report::init_report(*took, *phase, failure))
             }
-            Self::Start { request_id, version } => Some(report::start(request_id, &version.version)),
+            Self::Start { request_id, version, .. } => Some(report::start(request_id, &version.version)),
             Self::RuntimeDone { request_id, .. } => Some(report::end(request_id)),
-            Self::Report { request_id, usage, failure } => Some(report::report(request_id, usage, *failure)),
+            Self::Report { request_id, usage, failure, .. } => {
+                Some(report::report(request_id, usage, *failure))
+            }
         }
     }
 
@@ -99,10 +112,10 @@ impl SystemEvent<'_> {
 
     fn record(&self) -> (&'static str, Record<'_>) {
         match self {
-            Self::InitStart { installed, version, log_stream } => (
+            Self::InitStart { initialization_type, installed, version, log_stream } => (
                 "platform.initStart",
                 Record {
-                    initialization_type: Some(INITIALIZATION_TYPE),
+                    initialization_type: Some(initialization_type),
                     phase: Some(Phase::Init.name()),
                     runtime_version: Some(report::runtime_version(installed)),
                     function_name: Some(&version.name),
@@ -112,20 +125,21 @@ impl SystemEvent<'_> {
                     ..Record::default()
                 },
             ),
-            Self::InitRuntimeDone { phase, failure } => {
-                ("platform.initRuntimeDone", Record::init(*phase).ended(*failure))
+            Self::InitRuntimeDone { initialization_type, phase, failure } => {
+                ("platform.initRuntimeDone", Record::init(initialization_type, *phase).ended(*failure))
             }
-            Self::InitReport { took, phase, failure } => {
+            Self::InitReport { initialization_type, took, phase, failure } => {
                 let metrics = Metrics { duration_ms: milliseconds(*took), ..Metrics::default() };
-                let record = Record { metrics: Some(metrics), ..Record::init(*phase) };
+                let record = Record { metrics: Some(metrics), ..Record::init(initialization_type, *phase) };
                 ("platform.initReport", record.ended(*failure))
             }
-            Self::Start { request_id, version } => (
+            Self::Start { request_id, tenant_id, version } => (
                 "platform.start",
                 Record {
                     request_id: Some(request_id),
                     function_arn: Some(&version.function_arn),
                     version: Some(&version.version),
+                    tenant_id: *tenant_id,
                     ..Record::default()
                 },
             ),
@@ -137,7 +151,7 @@ impl SystemEvent<'_> {
                 };
                 ("platform.runtimeDone", Record::event(request_id, metrics).ended(*failure))
             }
-            Self::Report { request_id, usage, failure } => {
+            Self::Report { request_id, tenant_id, usage, failure } => {
                 let metrics = Metrics {
                     duration_ms: milliseconds(usage.duration),
                     billed_duration_ms: Some(usage.billed_ms),
@@ -146,7 +160,8 @@ impl SystemEvent<'_> {
                     init_duration_ms: usage.init.map(milliseconds),
                     ..Metrics::default()
                 };
-                ("platform.report", Record::event(request_id, metrics).ended(*failure))
+                let record = Record { tenant_id: *tenant_id, ..Record::event(request_id, metrics) };
+                ("platform.report", record.ended(*failure))
             }
         }
     }
@@ -172,6 +187,8 @@ struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tenant_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     initialization_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     phase: Option<&'static str>,
@@ -194,8 +211,8 @@ struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    fn init(phase: Phase) -> Self {
-        let (initialization_type, phase) = (Some(INITIALIZATION_TYPE), Some(phase.name()));
+    fn init(initialization_type: &'static str, phase: Phase) -> Self {
+        let (initialization_type, phase) = (Some(initialization_type), Some(phase.name()));
         Self { initialization_type, phase, ..Self::default() }
     }
 
@@ -252,14 +269,24 @@ mod tests {
 
     #[test]
     fn lines_read_as_on_aws() {
-        let report = SystemEvent::Report { request_id: "79b5", usage: &usage(Some(463_512)), failure: None };
+        let report = SystemEvent::Report {
+            request_id: "79b5",
+            tenant_id: None,
+            usage: &usage(Some(463_512)),
+            failure: None,
+        };
         assert_eq!(
             report.json(TIME),
             r#"{"time":"2026-10-08T07:30:29.470Z","type":"platform.report","record":{"requestId":"79b5","metrics":{"durationMs":1233.96,"billedDurationMs":1698,"memorySizeMB":256,"maxMemoryUsedMB":123,"initDurationMs":463.512},"status":"success"}}"#
         );
         let timeout = Failure::Timeout { timeout_ms: 5_000 };
         let took = Duration::from_micros(10_000_487);
-        let init = SystemEvent::InitReport { took, phase: Phase::Init, failure: Some(&timeout) };
+        let init = SystemEvent::InitReport {
+            initialization_type: "on-demand",
+            took,
+            phase: Phase::Init,
+            failure: Some(&timeout),
+        };
         assert_eq!(
             init.json(TIME),
             r#"{"time":"2026-10-08T07:30:29.470Z","type":"platform.initReport","record":{"initializationType":"on-demand","phase":"init","metrics":{"durationMs":10000.487},"status":"timeout"}}"#
@@ -287,9 +314,10 @@ mod tests {
             let request_id = "79b5";
             let done = SystemEvent::RuntimeDone { request_id, duration: took, produced_bytes: 0, failure };
             assert_eq!(done.level(), others);
-            assert_eq!(SystemEvent::Report { request_id, usage: &usage, failure }.level(), report);
-            assert_eq!(SystemEvent::InitRuntimeDone { phase, failure }.level(), others);
-            assert_eq!(SystemEvent::InitReport { took, phase, failure }.level(), others);
+            let (tenant_id, initialization_type) = (None, "on-demand");
+            assert_eq!(SystemEvent::Report { request_id, tenant_id, usage: &usage, failure }.level(), report);
+            assert_eq!(SystemEvent::InitRuntimeDone { initialization_type, phase, failure }.level(), others);
+            assert_eq!(SystemEvent::InitReport { initialization_type, took, phase, failure }.level(), others);
         }
     }
 }

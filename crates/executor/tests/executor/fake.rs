@@ -17,6 +17,7 @@ use freehold_base::id::RequestId;
 use freehold_executor::event::{
     Event, FunctionVersion, InvokeError, LogBatch, LogSink, Outcome, PlatformEndpoint, RoleIdentity,
 };
+use freehold_executor::host::ReadMemory;
 use freehold_executor::logging::Logging;
 use freehold_executor::{Executor, Limits, Options};
 use freehold_ledger::Ledger;
@@ -306,6 +307,7 @@ pub(crate) struct Setup {
     pub(crate) ledger: Option<Ledger>,
     pub(crate) bootstrap: bool,
     pub(crate) logging: Logging,
+    pub(crate) memory: ReadMemory,
 }
 
 pub(crate) fn setup<F>(code: impl Fn(Program) -> F + Send + Sync + 'static) -> Setup
@@ -318,7 +320,15 @@ where
     // Tests share the machine: unless a test is about that, a slow runtime is no reason for another environment.
     let limits = Limits { settle_grace: PATIENCE, ..Limits::default() };
     let logging = Logging::default();
-    Setup { sandbox, limits, timeout: PATIENCE, ledger: None, bootstrap: true, logging }
+    Setup {
+        sandbox,
+        limits,
+        timeout: PATIENCE,
+        ledger: None,
+        bootstrap: true,
+        logging,
+        memory: Arc::new(|| None),
+    }
 }
 
 impl Setup {
@@ -359,6 +369,7 @@ impl Setup {
             clock: Arc::new(SystemClock),
             network: Network::Isolated,
             limits: self.limits,
+            memory: self.memory,
         });
         Bench { executor, lines, endpoint, version, deeds, _code: code }
     }
@@ -371,6 +382,7 @@ pub(crate) fn event(payload: &'static str) -> Event {
         invoked_arn: "arn:aws:lambda:us-east-1:000000000000:function:hello:PROD".to_owned(),
         client_context: None,
         trace_header: None,
+        tenant_id: None,
     }
 }
 
