@@ -33,6 +33,8 @@ pub(crate) enum Name {
     },
     /// How long the sandbox takes to start an environment.
     Sandbox,
+    /// The executor's core alone: a million events of random schedules, every invariant checked.
+    Executor,
 }
 
 /// Runs one and lets it print its table.
@@ -53,6 +55,11 @@ pub(crate) fn run(name: Name) -> Result<()> {
             if let Some(seed) = seed {
                 command.env("FREEHOLD_TEST_CRASH_SEED", seed.to_string());
             }
+            command
+        }
+        Name::Executor => {
+            let mut command = run::cargo(&["test", "-q", "--release", "-p", "freehold-executor", "--lib"]);
+            command.args(["--", "--ignored", "--exact", "core::simulation::a_million_events", "--nocapture"]);
             command
         }
         Name::Sandbox => {

@@ -22,6 +22,9 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// find the processors free. AWS takes "a minute or two" for its own.
 pub const PROVISIONING_AT_ONCE: u32 = 8;
 
+/// How long the next attempt to provision waits after a failed one; twice as long after each further one in a row.
+pub const PROVISIONING_PAUSE: Duration = Duration::from_secs(1);
+
 /// Environments that the tenants of one function may have, busy or idle, for every 1,000 of its concurrency. Source:
 /// "Troubleshooting tenant isolation".
 pub const TENANT_ENVIRONMENTS_PER_THOUSAND: u32 = 2_500;
@@ -55,6 +58,8 @@ pub struct Limits {
     pub tenant_environments_per_thousand: u32,
     /// Environments in their Init phase for provisioned concurrency at once.
     pub provisioning_at_once: u32,
+    /// How long the next attempt to provision waits after a failed one; twice as long after each further one in a row.
+    pub provisioning_pause: Duration,
     /// Memory of the host that environments leave free, in MiB, ...
     pub memory_floor_mib: u64,
     /// ... and in hundredths of all: whichever is more.
@@ -81,6 +86,7 @@ impl Default for Limits {
             max_environments: usize::MAX,
             tenant_environments_per_thousand: TENANT_ENVIRONMENTS_PER_THOUSAND,
             provisioning_at_once: PROVISIONING_AT_ONCE,
+            provisioning_pause: PROVISIONING_PAUSE,
             memory_floor_mib: MEMORY_FLOOR_MIB,
             memory_floor_percent: MEMORY_FLOOR_PERCENT,
             environment_estimate_mib: ENVIRONMENT_ESTIMATE_MIB,

@@ -24,8 +24,6 @@ use crate::event::{FunctionVersion, Provisioned};
 
 /// Attempts in a row that fail before the failure is told.
 const ATTEMPTS: u32 = 3;
-/// How long the next attempt waits after the first failure; twice as long after each further one.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest that an attempt waits.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How long an attempt waits when the host has no room.
@@ -279,7 +277,8 @@ impl Core {
         if have >= target.requested as usize || target.due.is_some() || self.stopping {
             return;
         }
-        let due = target.failed_at.map_or(now, |failed_at| now.max(failed_at + pause(target.failures)));
+        let pause = pause(self.limits.provisioning_pause, target.failures);
+        let due = target.failed_at.map_or(now, |failed_at| now.max(failed_at + pause));
         self.set_due(name, due);
     }
 
@@ -340,7 +339,7 @@ impl Core {
     }
 }
 
-fn pause(failures: u32) -> Duration {
+fn pause(first: Duration, failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(u32::BITS - 1);
-    FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE)
+    first.saturating_mul(1 << doublings).min(LONGEST_PAUSE)
 }

@@ -279,6 +279,16 @@ mod tests {
             report.json(TIME),
             r#"{"time":"2026-10-08T07:30:29.470Z","type":"platform.report","record":{"requestId":"79b5","metrics":{"durationMs":1233.96,"billedDurationMs":1698,"memorySizeMB":256,"maxMemoryUsedMB":123,"initDurationMs":463.512},"status":"success"}}"#
         );
+        let report = SystemEvent::Report {
+            request_id: "79b5",
+            tenant_id: Some("BlueTenant"),
+            usage: &usage(None),
+            failure: None,
+        };
+        assert_eq!(
+            report.json(TIME),
+            r#"{"time":"2026-10-08T07:30:29.470Z","type":"platform.report","record":{"requestId":"79b5","tenantId":"BlueTenant","metrics":{"durationMs":1233.96,"billedDurationMs":1698,"memorySizeMB":256,"maxMemoryUsedMB":123},"status":"success"}}"#
+        );
         let timeout = Failure::Timeout { timeout_ms: 5_000 };
         let took = Duration::from_micros(10_000_487);
         let init = SystemEvent::InitReport {

@@ -7,4 +7,6 @@ mod hostile;
 mod life;
 mod limits;
 mod logging;
+mod provisioned;
 mod speed;
+mod tenants;
