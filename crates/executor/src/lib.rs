@@ -15,6 +15,7 @@
 //! - `images`: what environments begin from instead of booting
 //! - [`limits`]: the settings, AWS's quotas by default
 //! - [`core`]: the pure state machine behind it
+//! - [`keepalive`]: how long an idle environment is kept, and when one is made ahead
 //! - [`logging`]: how a function's log is written, and what of it is kept
 //! - [`logs`]: where log lines go, for now: plain files
 //! - `environment`, `runtime_api`: the shell, one task for each environment
@@ -28,6 +29,7 @@ pub mod event;
 pub mod executor;
 pub mod host;
 mod images;
+pub mod keepalive;
 pub mod limits;
 pub mod logging;
 pub mod logs;
