@@ -10,8 +10,14 @@ use crate::run;
 /// What can be measured.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Name {
-    /// Warm and cold invocations of the hello function, and how soon `serve` is ready, beside their floors.
-    Invoke,
+    /// The data plane: cold starts, the warm path, bursts, what idleness costs, each beside its floor.
+    Invoke {
+        /// Fewer of everything.
+        #[arg(long)]
+        quick: bool,
+        /// Only these parts, such as cold-python or throughput.
+        parts: Vec<String>,
+    },
     /// Lambda's control plane with 10,000 functions: reads, mixed calls, creation to the first answer, a package of 50 MB.
     Control,
     /// The store's engines, beside the machine's own limits: writers, reads, scans, ten million keys.
@@ -40,7 +46,11 @@ pub(crate) enum Name {
 /// Runs one and lets it print its table.
 pub(crate) fn run(name: Name) -> Result<()> {
     run::checked(&mut match name {
-        Name::Invoke => run::cargo(&["bench", "-q", "-p", "freehold", "--bench", "invoke"]),
+        Name::Invoke { quick, parts } => {
+            let mut command = run::cargo(&["bench", "-q", "-p", "freehold", "--bench", "invoke", "--"]);
+            command.args(quick.then_some("--quick")).args(parts);
+            command
+        }
         Name::Control => run::cargo(&["bench", "-q", "-p", "freehold", "--bench", "control"]),
         Name::Store { quick, folder } => {
             let mut command = run::cargo(&["bench", "-q", "-p", "freehold-store", "--bench", "store", "--"]);
