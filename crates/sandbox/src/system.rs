@@ -36,19 +36,25 @@ pub(crate) fn fork() -> nix::Result<Forked> {
     })
 }
 
-/// Forks into a new process id namespace, as a child of the caller's own parent (which gets SIGCHLD when it ends).
+/// Forks into a new process id namespace, as a child of the caller's own parent (which gets the caller's own signal when it ends:
+/// SIGCHLD for a forked caller).
 pub(crate) fn fork_init_for_parent() -> nix::Result<Forked> {
-    // SAFETY: a plain record of integers, for which zeroes are valid.
-    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = (libc::CLONE_NEWPID | libc::CLONE_PARENT) as u64;
+    let flags = (libc::CLONE_NEWPID | libc::CLONE_PARENT) as libc::c_ulong;
     // SAFETY: no stack and no shared memory are asked for, so this is a fork, and the caller has one thread. The C library's
     // copy of the thread id becomes stale in the child, which matters only to `raise` and `abort`.
-    let result = unsafe {
-        libc::syscall(libc::SYS_clone3, &raw const arguments, std::mem::size_of::<libc::clone_args>())
-    };
+    let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) };
     match Errno::result(result)? {
         0 => Ok(Forked::Child),
         child => Ok(Forked::Parent(Pid::from_raw(child as libc::pid_t))),
+    }
+}
+
+/// Gives pages that the allocator keeps for later back to the kernel: a fork then has less to copy.
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number, and frees nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
