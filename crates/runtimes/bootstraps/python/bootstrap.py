@@ -417,6 +417,7 @@ def import_module(name):
 class Bootstrap:
     def __init__(self):
         self.request_id = ""
+        self.tenant_id = None
         self.api = RuntimeApi(variable("AWS_LAMBDA_RUNTIME_API"))
         self.encoder = Encoder()
         self.stdout = sys.stdout
@@ -453,6 +454,7 @@ class Bootstrap:
 
     def handle(self, handler, fields, body):
         self.request_id = fields["lambda-runtime-aws-request-id"]
+        self.tenant_id = fields.get("lambda-runtime-aws-tenant-id")
         set_variable("_X_AMZN_TRACE_ID", fields.get("lambda-runtime-trace-id"))
         content_type = b"application/json"
         try:
