@@ -222,8 +222,9 @@ pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>, String> {
     }))
 }
 
-/// Each environment takes about seven of the helper's descriptors.
-fn raise_descriptor_limit() {
+/// Lets this process have as many descriptors as its hard limit allows: each environment takes about seven of the helper's
+/// and of the server's, and the usual limit is for 150 of them.
+pub fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
