@@ -75,11 +75,7 @@ impl Events {
                 self.table.refill();
                 self.flush()?;
             }
-            let timeout = match (self.table.is_sweeping(), self.closing) {
-                (true, _) => EpollTimeout::from(SWEEP_PAUSE_MS),
-                (false, Some(_)) => EpollTimeout::from(100_u16),
-                (false, None) => EpollTimeout::NONE,
-            };
+            let timeout = self.timeout();
             let mut events = [EpollEvent::empty(); BATCH];
             let count = match self.epoll.wait(&mut events, timeout) {
                 Err(Errno::EINTR) => 0,
@@ -105,6 +101,19 @@ impl Events {
             }
             if children {
                 self.children();
+            }
+        }
+    }
+
+    /// How long nothing needs to be done unless something happens.
+    fn timeout(&self) -> EpollTimeout {
+        match (self.table.is_sweeping(), self.closing, self.table.next_review()) {
+            (true, ..) => EpollTimeout::from(SWEEP_PAUSE_MS),
+            (false, Some(_), _) => EpollTimeout::from(100_u16),
+            (false, None, None) => EpollTimeout::NONE,
+            (false, None, Some(review)) => {
+                let left = review.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                EpollTimeout::try_from(left).unwrap_or(EpollTimeout::MAX)
             }
         }
     }

@@ -38,8 +38,8 @@ use crate::options::{DESCRIPTORS_MAX, PROCESSES_MAX};
 use crate::packet::{Received, receive, send};
 use crate::spec::Exit;
 use crate::system::{
-    attach_tree, close_all_from, drop_bounding_set, drop_capabilities, exit_now, limit, pidfd_open, reap,
-    restrict_mount,
+    attach_tree, close_all_from, drop_bounding_set, drop_capabilities, exit_now, limit, pass_process_number,
+    pidfd_open, reap, restrict_mount,
 };
 
 /// Connections that wait for the server to accept them, per listener.
@@ -55,8 +55,8 @@ const DATA_EXCESS_MIB: u32 = 2048;
 
 /// The life of an init.
 pub(crate) fn run(context: &Context, blank: Blank) -> ! {
-    let Blank { control, group, kinds, handles, user } = blank;
-    let result = announce(context, control.as_fd(), (kinds, handles), user)
+    let Blank { control, group, kinds, handles, user, namespace } = blank;
+    let result = announce(context, control.as_fd(), (kinds, handles), user, namespace)
         .and_then(|namespace| live(context, control.as_fd(), group, namespace));
     if let Err(failure) = result {
         report_failure(control.as_fd(), failure);
@@ -70,17 +70,25 @@ fn announce(
     control: BorrowedFd<'_>,
     (kinds, handles): (HandleKinds, Vec<OwnedFd>),
     user: u32,
+    namespace: Option<OwnedFd>,
 ) -> Result<fs::File, Failure> {
-    set_pdeathsig(Signal::SIGKILL).during("detach")?;
     if context.users.is_root() {
         let _ = set_dumpable(false);
     }
     fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE).during("set the memory priority of")?;
     let settings = enter_root(context).during("enter the root of")?;
-    let namespace = user_namespace::of_environment(context.users, user, settings.as_fd())
-        .during("make the user namespace of")?;
-    context.filters.install_allowed().during("filter the system calls of")?;
-    let borrowed: Vec<_> = handles.iter().map(AsFd::as_fd).collect();
+    let (namespace, made) = match namespace {
+        Some(namespace) => {
+            // As many processes as making one takes: an image's program must have the same number in each environment.
+            pass_process_number().during("count the processes of")?;
+            (fs::File::from(namespace), false)
+        }
+        None => {
+            let made = user_namespace::of_environment(context.users, user, settings.as_fd());
+            (made.during("make the user namespace of")?, true)
+        }
+    };
+    let borrowed: Vec<_> = handles.iter().map(AsFd::as_fd).chain(made.then(|| namespace.as_fd())).collect();
     send(control, &Report::Blank(kinds), &borrowed, MsgFlags::empty()).during("report")?;
     Ok(namespace)
 }
