@@ -63,6 +63,9 @@ pub(crate) fn run(name: Name) -> Result<()> {
     run::checked(&mut match name {
         Name::Invoke { quick, parts } => {
             let mut command = run::cargo(&["bench", "-q", "-p", "freehold", "--bench", "invoke", "--"]);
+            // Only a whole run makes the picture that the documentation shows.
+            let plot = format!("--plot={}", run::root().join("docs/plots/invoke.svg").display());
+            command.args((!quick && parts.is_empty()).then_some(plot));
             command.args(quick.then_some("--quick")).args(parts);
             command
         }

@@ -29,7 +29,7 @@ use freehold_sandbox::doctor::lacking_protections;
 use freehold_sandbox::options::{InternetOptions, TmpBacking};
 use freehold_sandbox::protection::Protection;
 use freehold_sandbox::spec::Network;
-use freehold_sandbox::{NamespaceSandbox, Options as SandboxOptions};
+use freehold_sandbox::{NamespaceSandbox, Options as SandboxOptions, raise_descriptor_limit};
 use freehold_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -93,6 +93,7 @@ impl Server {
     /// Builds all parts and begins to listen. The port is bound first of all, so that a second server on it fails
     /// before it has touched anything, and served last.
     pub async fn start(settings: Settings) -> Result<Self> {
+        raise_descriptor_limit();
         let listener = TcpListener::bind(settings.listen)
             .await
             .with_context(|| format!("cannot listen on {}", settings.listen))?;

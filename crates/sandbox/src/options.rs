@@ -32,7 +32,7 @@ pub const LISTENERS_MAX: usize = 8;
 /// for one packet (212,992 bytes).
 pub const REQUEST_BYTES_MAX: usize = 160 << 10;
 /// Environments beside each other on one host, unless configured otherwise.
-pub const ENVIRONMENTS_DEFAULT: usize = 1000;
+pub const ENVIRONMENTS_DEFAULT: usize = 3500;
 /// Environments beside each other that can be configured: their user ids come out of a range of this size.
 pub const ENVIRONMENTS_MAX: usize = 4000;
 /// Blank environments kept ready, unless configured otherwise: two cover a request that arrives while one is being made.

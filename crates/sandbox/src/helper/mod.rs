@@ -228,9 +228,9 @@ pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>, String> {
     }))
 }
 
-/// Each environment takes about four of the helper's descriptors, and seven while it is a blank. Root may have more than it was
-/// given.
-fn raise_descriptor_limit() {
+/// Lets this process have as many descriptors as its hard limit allows, and root more than it was given: an environment takes
+/// about four of the helper's (seven while it is a blank) and seven of the server's; the usual limit is for 150 of them.
+pub fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     const DESCRIPTORS: u64 = 8 * options::ENVIRONMENTS_MAX as u64;
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
