@@ -24,6 +24,7 @@ use super::maker::Plan;
 use super::nursery::Nursery;
 use super::pool::Pool;
 use super::stage::PLAIN;
+use super::volume::{Spares, Volume};
 use crate::cgroup::HandleKinds;
 use crate::cgroup::group::{kills_for_memory, paths, peak_bytes};
 use crate::message::{Answer, Command, Order, Report};
@@ -62,6 +63,8 @@ pub(crate) struct Table {
     nursery: Option<Nursery>,
     /// Each slot's user's namespace, once made: the next environment of that user gets it too.
     namespaces: BTreeMap<usize, OwnedFd>,
+    /// Untouched file systems of environments that are gone.
+    spares: Spares,
     /// Oldest first.
     waiting: BTreeMap<Kind, VecDeque<Waiting>>,
     waiting_ids: HashMap<u64, Kind>,
@@ -89,6 +92,7 @@ impl Table {
             context,
             nursery: None,
             namespaces: BTreeMap::new(),
+            spares: Spares::default(),
             waiting: BTreeMap::new(),
             waiting_ids: HashMap::new(),
             unknown: BTreeSet::new(),
@@ -227,7 +231,9 @@ impl Table {
             return;
         }
         let kind = Kind::usual(&self.context.options);
-        self.pool.review(Instant::now(), self.census.ready(kind));
+        if self.pool.review(Instant::now(), self.census.ready(kind)) {
+            self.spares.shrink(self.pool.target());
+        }
         while self.ready_told
             && self.census.ready(kind) > self.pool.target()
             && let Some(surplus) = self.census.blank(kind)
@@ -279,11 +285,12 @@ impl Table {
             Network::Internet => Some(self.free_link().ok_or(Errno::ENETUNREACH)?),
         };
         let user = self.context.users.of(slot);
-        let plan = Plan { name: name.clone(), user, tmp_mib: kind.tmp_mib, link };
+        let (spare, volume) = self.spares.take(kind.tmp_mib).unzip();
+        let plan = Plan { name: name.clone(), user, tmp_mib: kind.tmp_mib, link, volume };
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         self.order(&plan, theirs, slot)?;
-        self.census.insert(slot, Entry::new(name, kind, link, ours));
+        self.census.insert(slot, Entry { spare, ..Entry::new(name, kind, link, ours) });
         self.watches.push(Watch::Control(slot));
         Ok(())
     }
@@ -397,10 +404,13 @@ impl Table {
     fn complete(&mut self, slot: usize, kinds: HandleKinds, descriptors: Vec<OwnedFd>) {
         let Some(entry) = self.census.get_mut(slot) else { return };
         let kind = entry.kind;
-        let (handles, namespace) = match Handles::open(&self.context.tops, &entry.name, kinds, descriptors) {
+        let given = (kinds, descriptors);
+        let opened = Handles::open(&self.context.tops, &entry.name, kind.tmp_mib, given);
+        let (handles, namespace) = match opened {
             Ok(opened) => opened,
             Err(error) => return self.fail(slot, "complete".to_owned(), error.to_string()),
         };
+        entry.spare = None;
         if handles.memory_event.is_some() {
             self.watches.push(Watch::Memory(slot));
         }
@@ -483,6 +493,11 @@ impl Table {
         }
         self.census.set_stage(slot, Stage::Ending);
         if let Some(entry) = self.census.get_mut(slot) {
+            let most = if self.closing { 0 } else { self.pool.target() };
+            let tmp = entry.handles.as_mut();
+            let used =
+                tmp.and_then(|handles| handles.take_tmp_unless(|volume| self.spares.reserve(volume, most)));
+            used.map(Volume::let_go);
             entry.kill(&self.context.tops);
         }
     }
@@ -519,6 +534,9 @@ impl Table {
 
     fn forget(&mut self, slot: usize) {
         let Some(entry) = self.census.remove(slot) else { return };
+        if let Some(volume) = entry.handles.and_then(|handles| handles.tmp) {
+            self.spares.put(volume);
+        }
         match (entry.id, entry.failure) {
             (Some(id), Some((step, reason))) if !entry.exit_told => {
                 self.answers.push((Answer::Failed { id, step, reason }, vec![]));
