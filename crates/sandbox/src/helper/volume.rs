@@ -26,7 +26,7 @@ const LOOP_MAJOR: u64 = 7;
 struct Look {
     mode: u32,
     owner: (u32, u32),
-    links: u64,
+    links: libc::nlink_t,
     size: i64,
     blocks: i64,
     modified: (i64, i64),
@@ -43,7 +43,7 @@ impl Look {
         Some(Look {
             mode: status.st_mode,
             owner: (status.st_uid, status.st_gid),
-            links: status.st_nlink as u64,
+            links: status.st_nlink,
             size: status.st_size,
             blocks: status.st_blocks,
             modified: (status.st_mtime, status.st_mtime_nsec),
