@@ -55,7 +55,7 @@ pub(crate) struct Entry {
     pub(crate) link: Option<u32>,
     /// Closed once it is ending and its init is known.
     pub(crate) control: Option<OwnedFd>,
-    /// The nursery has not yet told who its init is.
+    /// The nursery has not yet told who its init is. (That one may have spoken already.)
     pub(crate) unborn: bool,
     /// Keeps the file system that its `/tmp` will be, until it is mounted.
     pub(crate) spare: Option<Volume>,

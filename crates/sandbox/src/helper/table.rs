@@ -229,16 +229,7 @@ impl Table {
 
     /// The nursery or an init has said something.
     pub(crate) fn report(&mut self, slot: usize, report: Report, descriptors: Vec<OwnedFd>) {
-        let Some(entry) = self.census.get_mut(slot) else { return };
-        let stage = entry.stage;
-        if entry.unborn && !matches!(report, Report::Cloned { .. }) {
-            // There is none, or a nursery died before it could tell; that one ends with its socket.
-            entry.control = entry.control.take().filter(|_| stage != Stage::Ending);
-            self.census.set_init(slot, None);
-            if !matches!(report, Report::Failed { .. }) {
-                return self.fail(slot, "complete".to_owned(), "its process is not known".to_owned());
-            }
-        }
+        let Some(stage) = self.census.get(slot).map(|entry| entry.stage) else { return };
         match report {
             Report::Cloned { init } => {
                 let is_known_dead = self.unknown.remove(&init);
@@ -367,12 +358,23 @@ impl Table {
         }
     }
 
-    /// A child process has ended.
-    pub(crate) fn reaped(&mut self, process: Pid) {
+    /// A child process has ended. Gives the environments whose init may never be told now, if it was the nursery: those that are
+    /// in [`Self::orphaned`]'s hands when all that they had to say is heard.
+    pub(crate) fn reaped(&mut self, process: Pid) -> Vec<usize> {
         if self.nursery.as_ref().is_some_and(|nursery| nursery.process() == process) {
             self.nursery = None;
-        } else if !self.census.reaped(process) {
+            return self.census.unborn().iter().copied().collect();
+        }
+        if !self.census.reaped(process) {
             self.unknown.insert(process.as_raw());
+        }
+        vec![]
+    }
+
+    /// The nursery has ended. If it could not tell who this one's init is, that one ends with its socket.
+    pub(crate) fn orphaned(&mut self, slot: usize) {
+        if self.census.get(slot).is_some_and(|entry| entry.unborn) {
+            self.closed(slot);
         }
     }
 
@@ -392,7 +394,7 @@ impl Table {
                 self.forget(slot);
             }
         }
-        if self.census.unborn() == 0 {
+        if self.census.unborn().is_empty() {
             self.unknown.clear();
         }
     }
