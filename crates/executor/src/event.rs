@@ -61,6 +61,9 @@ pub struct Event {
     pub client_context: Option<String>,
     /// `X-Amzn-Trace-Id`, where the caller gave one.
     pub trace_header: Option<String>,
+    /// The caller wants the end of the log: then the answer waits until that is complete, which is after extensions are
+    /// done. Otherwise it is given as soon as the runtime has answered.
+    pub wants_tail: bool,
 }
 
 /// How the function's error came about; `X-Amz-Function-Error` is `Unhandled` for both in AWS's managed runtimes.

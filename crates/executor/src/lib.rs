@@ -28,6 +28,7 @@ pub mod limits;
 pub mod logging;
 pub mod logs;
 mod runtime_api;
+mod telemetry;
 
 pub use executor::{Executor, Options};
 pub use limits::Limits;

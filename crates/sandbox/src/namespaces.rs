@@ -22,7 +22,7 @@ use crate::helper::HELPER_ARGUMENT;
 use crate::message::{Answer, FileEntry, FreezeKind, Order, Request};
 use crate::options::{ENVIRONMENTS_MAX, Options};
 use crate::packet::{Received, receive, send};
-use crate::spec::{Channels, Environment, Exit, Sandbox, SandboxError, Spec};
+use crate::spec::{Channels, CompanionExits, Environment, Exit, Sandbox, SandboxError, Spec};
 use crate::system::read_small;
 
 mod check;
@@ -160,15 +160,17 @@ impl NamespaceSandbox {
         let guard = Guard { client: client.clone(), id, armed: true };
         client.request(Request::Start(Box::new(order(id, spec))), content);
         let started = started.await.unwrap_or(Err(SandboxError::HelperGone));
-        let Started { freeze_kind, freeze, peak, output, listeners } = match started {
+        let Started { freeze_kind, freeze, peak, output, mut listeners } = match started {
             Ok(started) => started,
             Err(error) => {
                 guard.disarm();
                 return Err(error);
             }
         };
-        let channels = Channels { listeners, output };
-        for file in channels.listeners.iter().chain([&channels.output]) {
+        let companions = !spec.companions.programs.is_empty();
+        let companions_output = if companions { listeners.pop() } else { None };
+        let channels = Channels { listeners, output, companions_output };
+        for file in channels.listeners.iter().chain([&channels.output]).chain(&channels.companions_output) {
             set_non_blocking(file).map_err(|error| failed(error.to_string()))?;
         }
         let environment = NamespaceEnvironment {
@@ -176,6 +178,7 @@ impl NamespaceSandbox {
             peak,
             state,
             freezer: tokio::sync::Mutex::new(Freezer { kind: freeze_kind, files: freeze }),
+            companions,
             guard,
         };
         Ok((Arc::new(environment), channels))
@@ -208,6 +211,7 @@ fn order(id: u64, spec: &Spec) -> Order {
         cpu_millis: spec.cpu_millis,
         network: spec.network,
         listeners: spec.listeners.clone(),
+        companions: spec.companions.clone(),
     }
 }
 
@@ -252,6 +256,7 @@ struct NamespaceEnvironment {
     peak: Option<OwnedFd>,
     state: watch::Receiver<State>,
     freezer: tokio::sync::Mutex<Freezer>,
+    companions: bool,
     guard: Guard,
 }
 
@@ -297,7 +302,7 @@ impl NamespaceEnvironment {
         let mut state = self.state.clone();
         match state.wait_for(wanted).await {
             Ok(state) => *state,
-            Err(_) => State { exit: Some(Exit::Killed), peak_bytes: 0, removed: true },
+            Err(_) => State { exit: Some(Exit::Killed), removed: true, ..State::default() },
         }
     }
 }
@@ -353,5 +358,31 @@ impl Environment for NamespaceEnvironment {
 
     async fn exited(&self) -> Exit {
         self.wait_for(|state| state.exit.is_some()).await.exit.unwrap_or(Exit::Killed)
+    }
+
+    async fn proceed(&self) -> Result<(), SandboxError> {
+        if !self.companions {
+            return Ok(());
+        }
+        let done = self.guard.client.proceed(self.guard.id);
+        done.await.unwrap_or(Err(SandboxError::HelperGone))
+    }
+
+    async fn companions_ended(&self, known: usize) -> CompanionExits {
+        let ended = |state: &State| state.companions.iter().flatten().count() > known || state.removed;
+        self.wait_for(ended).await.companions
+    }
+
+    fn terminate(&self) {
+        self.guard.client.request(Request::Terminate { id: self.guard.id }, None);
+    }
+
+    async fn socket(&self) -> Result<OwnedFd, SandboxError> {
+        let made = self.guard.client.socket(self.guard.id);
+        match made.await {
+            Ok(Some(socket)) => Ok(socket),
+            Ok(None) => Err(self.failed("make a socket of", &"it was refused")),
+            Err(_) => Err(self.failed("make a socket of", &"it has ended")),
+        }
     }
 }

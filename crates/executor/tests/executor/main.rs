@@ -2,9 +2,12 @@
 //! as a function's runtime would, well or badly.
 
 mod answers;
+mod extension;
+mod extensions;
 mod fake;
 mod hostile;
 mod life;
 mod limits;
 mod logging;
 mod speed;
+mod telemetry;

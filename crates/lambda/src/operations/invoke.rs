@@ -84,6 +84,7 @@ async fn invoke(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
         invoked_arn: target.id.qualified_arn(target.qualifier.as_deref()),
         client_context,
         trace_header: call.header("x-amzn-trace-id").map(str::to_owned),
+        wants_tail: manner.tail,
     };
     let version = Arc::clone(function.version_for(&call.request_id));
     let executed = HeaderValue::from_str(&version.version).expect("$LATEST, or digits");

@@ -32,7 +32,7 @@ use nix::unistd::{Gid, Pid, Uid, pipe2, pivot_root, setgroups, setresgid, setres
 
 use super::maker::{Blank, During, Failure, report_failure};
 use super::stage::{INSIDE_GROUP, INSIDE_USER, PLAIN};
-use super::{Context, user_namespace};
+use super::{Context, companions, user_namespace};
 use crate::cgroup::HandleKinds;
 use crate::cgroup::group::Group;
 use crate::message::{Command, EXECUTE, Order, Report};
@@ -112,6 +112,11 @@ fn live(
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None).during("block signals of")?;
+    if !order.companions.programs.is_empty() {
+        let share = || cpu_share.set().during("limit the CPU of");
+        drop(namespace);
+        return companions::live(control, &order, (output, writer), listeners, &mask, share);
+    }
     let program = start(&order, &writer)?;
     cpu_share.set().during("limit the CPU of")?;
     let descriptors: Vec<_> = [output.as_fd()].into_iter().chain(listeners.iter().map(AsFd::as_fd)).collect();
@@ -244,7 +249,7 @@ fn substitute(context: &Context, order: &Order) -> Result<(), Failure> {
 }
 
 /// Forks the program, and waits until it runs or could not.
-fn start(order: &Order, output: &OwnedFd) -> Result<Pid, Failure> {
+pub(super) fn start(order: &Order, output: &OwnedFd) -> Result<Pid, Failure> {
     const STEP: &str = "start the program of";
     let text = |text: &[u8]| CString::new(text).during(STEP);
     let program = text(order.program.as_os_str().as_bytes())?;
@@ -313,8 +318,17 @@ fn watch(control: BorrowedFd<'_>, program: Pid, mask: &SigSet) -> nix::Result<Ex
         while let Ok(Some(_)) = children.read_signal() {}
         match receive::<Command>(control, MsgFlags::MSG_DONTWAIT)? {
             Received::Packet(Command::Terminate, _) => drop(kill(program, Signal::SIGTERM)),
-            Received::Packet(Command::Start(_), _) | Received::Nothing => {}
+            Received::Packet(Command::Socket, _) => pass_socket(control)?,
+            Received::Packet(Command::Start(_) | Command::Proceed, _) | Received::Nothing => {}
             Received::Closed => exit_now(0),
         }
     }
+}
+
+/// Makes a socket in this network namespace, where it stays, for the server to connect.
+pub(super) fn pass_socket(control: BorrowedFd<'_>) -> nix::Result<()> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let made = socket(AddressFamily::Inet, SockType::Stream, flags, None);
+    let descriptors: Vec<_> = made.iter().map(AsFd::as_fd).collect();
+    send(control, &Report::Socket, &descriptors, MsgFlags::empty())
 }

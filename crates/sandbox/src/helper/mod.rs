@@ -5,12 +5,14 @@
 //! - [`stage`]: the read-only parts that all environments share, assembled once
 //! - [`maker`]: a forked child that makes one blank environment, so that nothing slow happens in the helper itself
 //! - [`init`]: pid 1 of an environment: becomes what it is told, starts the program, reaps
+//! - [`companions`]: an environment in which further programs run beside its own
 //! - [`user_namespace`]: how user namespaces are made; [`ordinary`]: what differs where the helper is not root
 //! - [`table`]: the environments and what happens to them, each an [`entry`]; [`events`]: the loop that waits
 //!
 //! It has one thread, root's rights (or an ordinary user's, within a namespace of his own), an empty environment and no descriptor but its socket. It ignores the terminal's signals
 //! and ends when the server's end of the socket is closed, however that came about, taking everything with it.
 
+mod companions;
 mod entry;
 mod events;
 mod init;

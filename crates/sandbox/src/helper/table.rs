@@ -90,11 +90,14 @@ impl Table {
         self.serve();
     }
 
-    /// The server wants the program to be asked to end.
-    pub(crate) fn terminate(&mut self, id: u64) {
-        if let Some(control) = self.find(id).and_then(|slot| self.entries[&slot].control.as_ref()) {
-            // A full socket means that the init is frozen and has been asked often enough.
-            let _ = send(control.as_fd(), &Command::Terminate, &[], MsgFlags::MSG_DONTWAIT);
+    /// The server wants something of an environment's init.
+    pub(crate) fn pass_on(&mut self, id: u64, command: &Command) {
+        let control = self.find(id).and_then(|slot| self.entries[&slot].control.as_ref());
+        // A full socket means that the init is frozen and has been asked often enough.
+        let sent = control
+            .is_some_and(|control| send(control.as_fd(), command, &[], MsgFlags::MSG_DONTWAIT).is_ok());
+        if !sent && matches!(command, Command::Socket) {
+            self.answers.push((Answer::Socket { id }, vec![]));
         }
     }
 
@@ -271,6 +274,7 @@ impl Table {
     fn give(&mut self, slot: usize, waiting: Waiting) {
         if let Some(entry) = self.entries.get_mut(&slot) {
             entry.id = Some(waiting.order.id);
+            entry.companions = !waiting.order.companions.programs.is_empty();
             entry.stage = Stage::Starting;
         }
         let mut descriptors = Vec::new();
@@ -330,8 +334,24 @@ impl Table {
             }
             Report::Failed { step, reason } => self.fail(slot, step, reason),
             Report::Exited(exit) => {
+                let goes_on = entry.companions;
                 self.tell_exit(slot, exit);
-                self.end(slot);
+                if !goes_on {
+                    self.end(slot);
+                }
+            }
+            Report::Proceeded { failure } => {
+                let Some(id) = entry.id else { return };
+                self.answers.push((Answer::Proceeded { id, failure }, vec![]));
+            }
+            Report::CompanionEnded { index, exit } => {
+                let Some(id) = entry.id else { return };
+                let exit = if entry.out_of_memory() { Exit::OutOfMemory } else { exit };
+                self.answers.push((Answer::CompanionEnded { id, index, exit }, vec![]));
+            }
+            Report::Socket => {
+                let Some(id) = entry.id else { return };
+                self.answers.push((Answer::Socket { id }, descriptors));
             }
             Report::Blank(_) | Report::Started => {}
         }

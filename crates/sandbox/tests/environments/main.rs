@@ -1,6 +1,7 @@
 //! What an environment does and cannot do, on the real kernel, as root.
 //!
 //! - [`running`]: programs run, speak, end, freeze, are stopped
+//! - [`companions`]: programs beside the main one, and sockets made inside
 //! - [`limits`]: memory, processes, `/tmp`
 //! - [`walls`]: what is seen and allowed from inside
 //! - [`internet`]: what functions with access to the internet reach, in a network made for that
@@ -13,6 +14,7 @@
 
 #![allow(clippy::unwrap_used)] // a test of its own harness: the lint only knows the built-in one
 
+mod companions;
 mod harness;
 mod internet;
 mod limits;
@@ -30,8 +32,15 @@ fn main() {
         Some(ordinary::ARGUMENT) => std::process::exit(ordinary::run(&arguments[2..])),
         _ => {}
     }
-    let roots =
-        [running::TESTS, limits::TESTS, walls::TESTS, internet::TESTS, restart::TESTS, orphans::TESTS];
+    let roots = [
+        running::TESTS,
+        companions::TESTS,
+        limits::TESTS,
+        walls::TESTS,
+        internet::TESTS,
+        restart::TESTS,
+        orphans::TESTS,
+    ];
     let tests = [roots.concat(), ordinary::TESTS.to_vec()].concat();
     std::process::exit(
         if nix::unistd::geteuid().is_root() || arguments.iter().any(|word| word == "--list") {
