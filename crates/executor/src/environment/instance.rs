@@ -26,6 +26,9 @@ use crate::executor::Shell;
 use crate::logging::LogFormat;
 use crate::runtime_api::{Call, Invocation, Server};
 
+/// Files of `/opt/extensions` that are looked at: far more than may run.
+const EXTENSION_FILES: usize = 1_000;
+
 /// Where the Runtime API listens inside.
 const RUNTIME_API: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001);
 /// Where the platform's own endpoint listens inside.
@@ -443,13 +446,38 @@ pub(super) async fn has_external_extensions(version: &FunctionVersion) -> Result
         .map_err(|error| InvokeError::Environment(error.to_string()))
 }
 
-/// The names of the external extensions in a layers folder, sorted: whatever is in `extensions` but no folder.
+/// The names of the external extensions in a layers folder, sorted: whatever is in `extensions` but no folder. A link in the
+/// folder's place is not followed: out here it could lead anywhere.
 fn external_extensions(layers: Option<&Path>) -> Vec<String> {
-    let Some(entries) = layers.and_then(|layers| std::fs::read_dir(layers.join("extensions")).ok()) else {
+    let folder = layers.map(|layers| layers.join("extensions"));
+    let folder = folder.filter(|folder| folder.symlink_metadata().is_ok_and(|found| found.is_dir()));
+    let Some(entries) = folder.and_then(|folder| std::fs::read_dir(folder).ok()) else {
         return Vec::new();
     };
-    let files = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
+    let files = entries
+        .take(EXTENSION_FILES)
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
     let mut names: Vec<String> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort_unstable();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_of_a_real_folder_are_extensions() {
+        let layers = tempfile::tempdir().expect("a folder");
+        assert!(external_extensions(None).is_empty());
+        assert!(external_extensions(Some(layers.path())).is_empty());
+        std::os::unix::fs::symlink("/etc", layers.path().join("extensions")).expect("a link");
+        assert!(external_extensions(Some(layers.path())).is_empty(), "a link is not followed");
+        std::fs::remove_file(layers.path().join("extensions")).expect("removed");
+        std::fs::create_dir_all(layers.path().join("extensions/folder")).expect("a folder");
+        std::fs::write(layers.path().join("extensions/b"), "").expect("a file");
+        std::os::unix::fs::symlink("b", layers.path().join("extensions/a")).expect("a link");
+        assert_eq!(external_extensions(Some(layers.path())), ["a", "b"]);
+    }
 }
