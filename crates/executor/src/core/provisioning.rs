@@ -71,7 +71,7 @@ impl Core {
             self.targets.insert(Arc::clone(name), fresh);
             return;
         };
-        fresh.former = known.former;
+        (fresh.former, fresh.requests) = (known.former, known.requests);
         let mut released = None;
         if known.version.key != version.key {
             let old: Arc<str> = Arc::from(known.version.key.as_str());

@@ -38,8 +38,8 @@ use crate::options::{DESCRIPTORS_MAX, PROCESSES_MAX};
 use crate::packet::{Received, receive, send};
 use crate::spec::Exit;
 use crate::system::{
-    attach_tree, close_all_from, drop_bounding_set, drop_capabilities, exit_now, limit, pidfd_open, reap,
-    restrict_mount,
+    attach_tree, close_all_from, drop_bounding_set, drop_capabilities, exit_now, limit, pass_process_number,
+    pidfd_open, reap, restrict_mount,
 };
 
 /// Connections that wait for the server to accept them, per listener.
@@ -78,7 +78,11 @@ fn announce(
     fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE).during("set the memory priority of")?;
     let settings = enter_root(context).during("enter the root of")?;
     let (namespace, made) = match namespace {
-        Some(namespace) => (fs::File::from(namespace), false),
+        Some(namespace) => {
+            // As many processes as making one takes: an image's program must have the same number in each environment.
+            pass_process_number().during("count the processes of")?;
+            (fs::File::from(namespace), false)
+        }
         None => {
             let made = user_namespace::of_environment(context.users, user, settings.as_fd());
             (made.during("make the user namespace of")?, true)

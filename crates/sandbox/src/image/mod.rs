@@ -39,6 +39,10 @@ pub(crate) const GATE: u8 = 3;
 /// The descriptor of the image's memory, while a copy is being made.
 pub(crate) const MEMORY: u8 = 4;
 
+/// How far the numbers of a copy's process and threads lie above the captured one's. By another number, libraries notice that they
+/// are in another process, as after a fork: OpenSSL, for one, then takes new random numbers from the system.
+pub(crate) const NUMBERS_APART: u64 = 1;
+
 /// The status with which a process ends that could not be made again, before anything of it has run.
 pub const FAILED: i32 = 125;
 
