@@ -126,7 +126,8 @@ impl Task {
     pub(super) async fn start_instance(&mut self, phase: Phase, rung: Rung) -> Result<Instance, StartError> {
         let (journal, shell) = (&mut self.journal, &self.shell);
         let (version, log_stream) = (&self.version, self.log_stream.as_str());
-        let (role, initialization_type) = (&self.role, self.initialization_type);
+        let initialization_type = self.initialization_type;
+        let origin = instance::Origin { role: &self.role, log_stream, initialization_type, rung };
         let begun = |installed: &Installed, has_extensions: bool| {
             if has_extensions {
                 journal.open_telemetry();
@@ -137,7 +138,7 @@ impl Task {
                 journal.flush();
             }
         };
-        instance::start(shell, version, role, log_stream, initialization_type, rung, begun).await
+        instance::start(shell, version, origin, begun).await
     }
 
     fn init_ended(

@@ -74,6 +74,16 @@ pub(super) enum Rung {
     Snapshot,
 }
 
+/// How a sandbox comes to be, beside what its version says.
+#[derive(Clone, Copy)]
+pub(super) struct Origin<'a> {
+    pub(super) role: &'a RoleIdentity,
+    pub(super) log_stream: &'a str,
+    /// AWS's word for it.
+    pub(super) initialization_type: &'static str,
+    pub(super) rung: Rung,
+}
+
 /// A running sandbox.
 pub(super) struct Instance {
     pub(super) environment: Arc<dyn spec::Environment>,
@@ -248,18 +258,45 @@ struct Plan {
     extensions: Vec<String>,
 }
 
+impl Plan {
+    /// Settles how the program begins. Gives the image, if it is made from one.
+    fn begin(
+        &mut self,
+        shell: &Shell,
+        version: &FunctionVersion,
+        rung: Rung,
+    ) -> Result<Option<Arc<Image>>, InvokeError> {
+        match rung {
+            // A copy's process number follows from its template's, beside which nothing else ran: that of a runtime behind
+            // external extensions is another one.
+            Rung::Image if self.extensions.is_empty() => {
+                let image = shell.images.of_version(&version.key);
+                let image = image.or_else(|| of_runtime(shell, version, &self.installed));
+                if let Some(image) = &image {
+                    self.spec.beginning = Beginning::Copy(Arc::clone(image));
+                }
+                Ok(image)
+            }
+            Rung::Image | Rung::Boot => Ok(None),
+            Rung::Snapshot => {
+                let flag = snapshot_argument(&self.installed).ok_or_else(|| no_snapshots(&self.installed))?;
+                self.spec.arguments.push(flag.to_owned());
+                self.spec.beginning = Beginning::Template;
+                Ok(None)
+            }
+        }
+    }
+}
+
 /// Starts a sandbox for the version: its runtime, or the external extensions that come before it. `begun` hears which
 /// runtime it is, and whether there are extensions, before anything runs.
 pub(super) async fn start(
     shell: &Shell,
     version: &Arc<FunctionVersion>,
-    role: &RoleIdentity,
-    log_stream: &str,
-    initialization_type: &'static str,
-    rung: Rung,
+    origin: Origin<'_>,
     begun: impl FnOnce(&Installed, bool),
 ) -> Result<Instance, StartError> {
-    let of_version = if rung == Rung::Image { shell.images.of_version(&version.key) } else { None };
+    let Origin { role, log_stream, initialization_type, rung } = origin;
     let mut plan = {
         let (catalog, version) = (Arc::clone(&shell.catalog), Arc::clone(version));
         let (role, log_stream, network) = (role.clone(), log_stream.to_owned(), shell.network);
@@ -276,23 +313,7 @@ pub(super) async fn start(
             "ErrTooManyExtensions",
         )));
     }
-    let image = match rung {
-        // A copy has its process number from the template, where the runtime came first: with external extensions it comes
-        // after them.
-        Rung::Image if plan.extensions.is_empty() => {
-            of_version.or_else(|| of_runtime(shell, version, &plan.installed))
-        }
-        Rung::Image | Rung::Boot | Rung::Snapshot => None,
-    };
-    plan.spec.beginning = match (&image, rung) {
-        (Some(image), _) => Beginning::Copy(Arc::clone(image)),
-        (None, Rung::Snapshot) => Beginning::Template,
-        (None, _) => Beginning::Program,
-    };
-    if rung == Rung::Snapshot {
-        let flag = snapshot_argument(&plan.installed).ok_or_else(|| no_snapshots(&plan.installed))?;
-        plan.spec.arguments.push(flag.to_owned());
-    }
+    let image = plan.begin(shell, version, rung)?;
     // A program of the function's own that cannot be executed is the function's fault; an interpreter is not.
     let own = (plan.spec.program != plan.installed.program).then(|| plan.spec.program.display().to_string());
     let started = tokio::time::timeout(START_TIMEOUT, shell.sandbox.start(plan.spec)).await;
