@@ -63,6 +63,9 @@ pub struct Event {
     pub trace_header: Option<String>,
     /// For which tenant it is, where the function keeps tenants apart: its environment never serves another one.
     pub tenant_id: Option<String>,
+    /// The caller wants the end of the log: then the answer waits until that is complete, which is after extensions are
+    /// done. Otherwise it is given as soon as the runtime has answered.
+    pub wants_tail: bool,
 }
 
 /// How the function's error came about; `X-Amz-Function-Error` is `Unhandled` for both in AWS's managed runtimes.

@@ -85,12 +85,13 @@ impl Executor {
     }
 
     /// Runs the version's Init once and keeps an image of it, from which its environments begin from then on. As long as there is
-    /// none, they do their own Init. To be called again after a restart.
+    /// none, they do their own Init; so do those with external extensions always. To be called again after a restart.
     pub async fn prepare(&self, version: Arc<FunctionVersion>) -> Result<(), PrepareError> {
         let key = version.key.clone();
         let shell = &self.0.0;
-        let image = environment::snapshot(shell, version).await?;
-        shell.images.keep(&key, image);
+        if let Some(image) = environment::snapshot(shell, version).await? {
+            shell.images.keep(&key, image);
+        }
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use freehold_base::limits::MEMORY_PER_VCPU_MIB;
 use freehold_runtimes::catalog::Installed;
 use freehold_runtimes::template::{TEMPLATE_MEMORY_MIB, has_template, template, template_memory_mib};
 use freehold_sandbox::image::Image;
-use freehold_sandbox::spec::{Beginning, Network, Sandbox, SandboxError, Spec};
+use freehold_sandbox::spec::{Beginning, Companions, Network, Sandbox, SandboxError, Spec};
 
 use crate::environment::sandbox_name;
 
@@ -181,6 +181,7 @@ async fn make(
         cpu_millis: TEMPLATE_MEMORY_MIB * 1_000 / MEMORY_PER_VCPU_MIB,
         network: Network::Isolated,
         listeners: Vec::new(),
+        companions: Companions::default(),
     };
     let began = Instant::now();
     // Its output is kept open: it may print a warning.

@@ -35,6 +35,7 @@ pub mod logging;
 pub mod logs;
 mod runtime_api;
 mod shell;
+mod telemetry;
 
 pub use environment::PrepareError;
 pub use executor::{Executor, Options};

@@ -24,6 +24,8 @@ use crate::locale;
 pub const TASK_ROOT: &str = "/var/task";
 /// Where the content of the function's layers lies inside.
 pub const LAYERS_ROOT: &str = "/opt";
+/// Where the external extensions lie inside: each file is one.
+pub const EXTENSIONS_ROOT: &str = "/opt/extensions";
 /// Where the bootstrap lies inside.
 pub const RUNTIME_DIR: &str = "/var/runtime";
 /// Where the interpreter lies inside, unless it belongs to the host's system.
@@ -54,6 +56,24 @@ pub const RESERVED_VARIABLES: [&str; 19] = [
     "LAMBDA_RUNTIME_DIR",
     "LAMBDA_TASK_ROOT",
 ];
+
+/// The variables that are the runtime's own: extensions see all others. So it is with those that begin with `_`. Source:
+/// "Extensions API", environment variables.
+const RUNTIME_VARIABLES: [&str; 7] = [
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_XRAY_CONTEXT_MISSING",
+    "AWS_XRAY_DAEMON_ADDRESS",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+];
+
+/// Of the whole environment of a runtime's program, that of an extension's.
+pub fn extension_variables(variables: &[(String, String)]) -> Vec<(String, String)> {
+    let is_seen = |name: &str| !name.starts_with('_') && !RUNTIME_VARIABLES.contains(&name);
+    variables.iter().filter(|(name, _)| is_seen(name)).cloned().collect()
+}
 
 /// What is particular to one environment of one function.
 #[derive(Clone, Debug)]

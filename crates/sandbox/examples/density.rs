@@ -38,6 +38,7 @@ fn spec(network: Network, number: usize, program: &str, arguments: &[&str]) -> S
         cpu_millis: 72,
         network,
         listeners: vec!["127.0.0.1:9001".parse().expect("an address")],
+        companions: Default::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! One task reads answers and hands them to whoever waits; one sends requests, so that a request can be made from anywhere, also
 //! from `drop`. When the last [`Client`] is dropped the socket is shut down, which ends the helper and everything it made.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -16,15 +16,16 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use crate::image::Image;
-use crate::message::{Answer, EXECUTE, FreezeKind, Request};
+use crate::message::{Answer, EXECUTE, EXECUTE_COMPANION, FreezeKind, Request};
 use crate::packet::{Received, receive, send};
-use crate::spec::{Exit, SandboxError, Spec};
+use crate::spec::{CompanionExits, Exit, SandboxError, Spec};
 
 /// What the server knows of an environment's end.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct State {
     pub(crate) exit: Option<Exit>,
     pub(crate) peak_bytes: u64,
+    pub(crate) companions: CompanionExits,
     /// Nothing is left of it.
     pub(crate) removed: bool,
 }
@@ -53,13 +54,33 @@ pub(crate) enum Life {
 struct Entry {
     name: String,
     program: PathBuf,
+    companions: Vec<PathBuf>,
     started: Option<oneshot::Sender<Result<Started, SandboxError>>>,
     captured: Option<oneshot::Sender<Result<Image, String>>>,
     state: watch::Sender<State>,
     permit: OwnedSemaphorePermit,
+    proceeded: Option<oneshot::Sender<Result<(), SandboxError>>>,
+    /// Who waits for a socket: one is as good as another.
+    sockets: VecDeque<oneshot::Sender<Option<OwnedFd>>>,
 }
 
 impl Entry {
+    /// Why a start came to nothing.
+    fn error(&self, step: String, reason: String) -> SandboxError {
+        let name = self.name.clone();
+        if step == EXECUTE {
+            return SandboxError::NotExecutable { name, program: self.program.clone(), reason };
+        }
+        if step == EXECUTE_COMPANION
+            && let Some((index, reason)) = reason.split_once(' ')
+            && let Some(program) = index.parse().ok().and_then(|index: usize| self.companions.get(index))
+        {
+            let (program, reason) = (program.clone(), reason.to_owned());
+            return SandboxError::CompanionNotExecutable { name, program, reason };
+        }
+        SandboxError::Failed { name, step: "start", reason: format!("{reason} ({step})") }
+    }
+
     /// Tells that nothing is left of it. Its place is free before anybody hears of that.
     fn end(self) -> Option<oneshot::Sender<Result<Started, SandboxError>>> {
         let Entry { started, state, permit, .. } = self;
@@ -116,7 +137,17 @@ impl Client {
         let (captured, is_captured) = oneshot::channel();
         let (state, states) = watch::channel(State::default());
         let (name, program) = (spec.name.clone(), spec.program.clone());
-        let entry = Entry { name, program, started: Some(started), captured: Some(captured), state, permit };
+        let entry = Entry {
+            name,
+            program,
+            companions: spec.companions.programs.clone(),
+            started: Some(started),
+            captured: Some(captured),
+            state,
+            permit,
+            proceeded: None,
+            sockets: VecDeque::new(),
+        };
         let mut entries = lock(&self.entries);
         // Under the lock: the reader sets this before it drops what waits.
         if *self.life.borrow() != Life::Alive {
@@ -129,6 +160,26 @@ impl Client {
     /// Sends a request, soon. A helper that is gone is noticed by the answers.
     pub(crate) fn request(&self, request: Request, descriptors: Vec<OwnedFd>) {
         let _ = self.requests.send((request, descriptors));
+    }
+
+    /// Has an environment start its program. The answer is an error of the channel if the environment has ended.
+    pub(crate) fn proceed(&self, id: u64) -> oneshot::Receiver<Result<(), SandboxError>> {
+        let (tell, done) = oneshot::channel();
+        if let Some(entry) = lock(&self.entries).get_mut(&id) {
+            entry.proceeded = Some(tell);
+        }
+        self.request(Request::Proceed { id }, Vec::new());
+        done
+    }
+
+    /// Has an environment make a socket. The answer is an error of the channel if the environment has ended.
+    pub(crate) fn socket(&self, id: u64) -> oneshot::Receiver<Option<OwnedFd>> {
+        let (tell, made) = oneshot::channel();
+        if let Some(entry) = lock(&self.entries).get_mut(&id) {
+            entry.sockets.push_back(tell);
+        }
+        self.request(Request::Socket { id }, Vec::new());
+        made
     }
 
     /// The helper's life, to be followed.
@@ -216,13 +267,8 @@ fn handle(entries: &Entries, answer: Answer, descriptors: Vec<OwnedFd>) {
         }
         Answer::Failed { id, step, reason } => {
             let Some(entry) = entries.remove(&id) else { return };
-            let (name, program) = (entry.name.clone(), entry.program.clone());
+            let error = entry.error(step, reason);
             if let Some(started) = entry.end() {
-                let error = if step == EXECUTE {
-                    SandboxError::NotExecutable { name, program, reason }
-                } else {
-                    SandboxError::Failed { name, step: "start", reason: format!("{reason} ({step})") }
-                };
                 let _ = started.send(Err(error));
             }
         }
@@ -240,6 +286,26 @@ fn handle(entries: &Entries, answer: Answer, descriptors: Vec<OwnedFd>) {
             if let Some(captured) = entries.get_mut(&id).and_then(|entry| entry.captured.take()) {
                 let _ = captured.send(Err(reason));
             }
+        }
+        Answer::Proceeded { id, failure } => {
+            let Some(entry) = entries.get_mut(&id) else { return };
+            let Some(proceeded) = entry.proceeded.take() else { return };
+            let result = failure.map_or(Ok(()), |(step, reason)| Err(entry.error(step, reason)));
+            let _ = proceeded.send(result);
+        }
+        Answer::CompanionEnded { id, index, exit } => {
+            if let Some(entry) = entries.get(&id) {
+                entry.state.send_modify(|state| {
+                    if let Some(companion) = state.companions.get_mut(index) {
+                        companion.get_or_insert(exit);
+                    }
+                });
+            }
+        }
+        Answer::Socket { id } => {
+            let Some(entry) = entries.get_mut(&id) else { return };
+            let Some(waiting) = entry.sockets.pop_front() else { return };
+            let _ = waiting.send(descriptors.into_iter().next());
         }
         Answer::Exited { id, exit, peak_bytes } => {
             if let Some(entry) = entries.get(&id) {

@@ -9,6 +9,11 @@
 //!   Terminate ---->            -- Terminate -->  SIGTERM to the program
 //!            <-----   Captured <-- AtGate -----   (of a template; another child of the helper captures it)
 //!            <-----   Exited  <--- Exited -----
+//!   Proceed  ----->            -- Proceed --->  starts the program, where companions came first
+//!            <-----   Proceeded <-- Proceeded --
+//!            <-----   CompanionEnded <---------
+//!   Socket   ----->            -- Socket ---->
+//!            <-----   Socket   <--- Socket -----
 //!   Kill     ----->   SIGKILL
 //!            <-----   Removed
 //! ```
@@ -22,10 +27,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::options::Options;
-use crate::spec::{Exit, Mount, Network};
+use crate::spec::{Companions, Exit, Mount, Network};
 
 /// The step that fails when the kernel refuses to execute the program: the one failure that is the program's own fault.
 pub(crate) const EXECUTE: &str = "execute the program of";
+
+/// The same of a companion; the reason begins with its place and a space.
+pub(crate) const EXECUTE_COMPANION: &str = "execute a companion of";
 
 /// From the server to the helper.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +45,10 @@ pub(crate) enum Request {
     Start(Box<Order>),
     /// Send SIGTERM to the program.
     Terminate { id: u64 },
+    /// Start the program, now that the companions run.
+    Proceed { id: u64 },
+    /// Make a TCP socket inside.
+    Socket { id: u64 },
     /// End it and remove it.
     Kill { id: u64 },
     /// End all, remove all, exit.
@@ -51,7 +63,7 @@ pub(crate) enum Answer {
     /// This host cannot do what is configured.
     Refused { reason: String },
     /// The program runs. Descriptors: output, then freeze, then freeze events if `has_events`, then peak if `has_peak`,
-    /// then the listeners.
+    /// then the listeners, then the companions' output if there are companions.
     Started { id: u64, freeze: FreezeKind, has_peak: bool },
     /// Nothing was started, and nothing is left of the attempt.
     Failed { id: u64, step: String, reason: String },
@@ -61,6 +73,12 @@ pub(crate) enum Answer {
     NotCaptured { id: u64, reason: String },
     /// The program ended.
     Exited { id: u64, exit: Exit, peak_bytes: u64 },
+    /// The program runs now, or could not be started.
+    Proceeded { id: u64, failure: Option<(String, String)> },
+    /// A companion ended.
+    CompanionEnded { id: u64, index: usize, exit: Exit },
+    /// What was asked for. Descriptor: the socket, unless that failed.
+    Socket { id: u64 },
     /// Nothing is left of it.
     Removed { id: u64 },
 }
@@ -109,6 +127,8 @@ pub(crate) struct Order {
     pub(crate) cpu_millis: u32,
     pub(crate) network: Network,
     pub(crate) listeners: Vec<SocketAddrV4>,
+    #[serde(default)]
+    pub(crate) companions: Companions,
 }
 
 /// From the helper to an init.
@@ -119,6 +139,10 @@ pub(crate) enum Command {
     Start(Box<Order>),
     /// Send SIGTERM to the program.
     Terminate,
+    /// Start the program, now that the companions run.
+    Proceed,
+    /// Make a TCP socket and pass it on.
+    Socket,
 }
 
 /// From a maker, an init or what captures to the helper.
@@ -128,7 +152,8 @@ pub(crate) enum Report {
     Cloned { init: i32 },
     /// The blank is complete. Descriptors: see [`crate::cgroup::HandleKinds`].
     Blank(crate::cgroup::HandleKinds),
-    /// The program runs. Descriptors: output, then the listeners.
+    /// The program runs, or its companions do. Descriptors: output, then the listeners, then the companions' output if there
+    /// are companions.
     Started,
     /// The program of a template waits at its gate. Descriptor: its process.
     AtGate,
@@ -140,4 +165,10 @@ pub(crate) enum Report {
     Failed { step: String, reason: String },
     /// The program ended.
     Exited(Exit),
+    /// The program runs now, or could not be started.
+    Proceeded { failure: Option<(String, String)> },
+    /// A companion ended.
+    CompanionEnded { index: usize, exit: Exit },
+    /// What was asked for. Descriptor: the socket, unless that failed.
+    Socket,
 }

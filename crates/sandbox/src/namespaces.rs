@@ -23,7 +23,7 @@ use crate::image::Image;
 use crate::message::{Answer, Beginning, FileEntry, FreezeKind, Order, Request};
 use crate::options::{ENVIRONMENTS_MAX, Options};
 use crate::packet::{Received, receive, send};
-use crate::spec::{self, Channels, Environment, Exit, Sandbox, SandboxError, Spec};
+use crate::spec::{self, Channels, CompanionExits, Environment, Exit, Sandbox, SandboxError, Spec};
 use crate::system::read_small;
 
 mod check;
@@ -174,15 +174,17 @@ impl NamespaceSandbox {
         let guard = Guard { client: client.clone(), id, armed: true };
         client.request(Request::Start(Box::new(order(id, spec))), content);
         let started = started.await.unwrap_or(Err(SandboxError::HelperGone));
-        let Started { freeze_kind, freeze, peak, output, listeners } = match started {
+        let Started { freeze_kind, freeze, peak, output, mut listeners } = match started {
             Ok(started) => started,
             Err(error) => {
                 guard.disarm();
                 return Err(error);
             }
         };
-        let channels = Channels { listeners, output };
-        for file in channels.listeners.iter().chain([&channels.output]) {
+        let companions = !spec.companions.programs.is_empty();
+        let companions_output = if companions { listeners.pop() } else { None };
+        let channels = Channels { listeners, output, companions_output };
+        for file in channels.listeners.iter().chain([&channels.output]).chain(&channels.companions_output) {
             set_non_blocking(file).map_err(|error| failed(error.to_string()))?;
         }
         let environment = NamespaceEnvironment {
@@ -191,6 +193,7 @@ impl NamespaceSandbox {
             state,
             captured: tokio::sync::Mutex::new(captured),
             freezer: tokio::sync::Mutex::new(Freezer { kind: freeze_kind, files: freeze }),
+            companions,
             guard,
         };
         Ok((Arc::new(environment), channels))
@@ -228,6 +231,7 @@ fn order(id: u64, spec: &Spec) -> Order {
         cpu_millis: spec.cpu_millis,
         network: spec.network,
         listeners: spec.listeners.clone(),
+        companions: spec.companions.clone(),
     }
 }
 
@@ -277,6 +281,7 @@ struct NamespaceEnvironment {
     state: watch::Receiver<State>,
     captured: tokio::sync::Mutex<oneshot::Receiver<Result<Image, String>>>,
     freezer: tokio::sync::Mutex<Freezer>,
+    companions: bool,
     guard: Guard,
 }
 
@@ -322,7 +327,7 @@ impl NamespaceEnvironment {
         let mut state = self.state.clone();
         match state.wait_for(wanted).await {
             Ok(state) => *state,
-            Err(_) => State { exit: Some(Exit::Killed), peak_bytes: 0, removed: true },
+            Err(_) => State { exit: Some(Exit::Killed), removed: true, ..State::default() },
         }
     }
 }
@@ -386,5 +391,31 @@ impl Environment for NamespaceEnvironment {
 
     async fn exited(&self) -> Exit {
         self.wait_for(|state| state.exit.is_some()).await.exit.unwrap_or(Exit::Killed)
+    }
+
+    async fn proceed(&self) -> Result<(), SandboxError> {
+        if !self.companions {
+            return Ok(());
+        }
+        let done = self.guard.client.proceed(self.guard.id);
+        done.await.unwrap_or(Err(SandboxError::HelperGone))
+    }
+
+    async fn companions_ended(&self, known: usize) -> CompanionExits {
+        let ended = |state: &State| state.companions.iter().flatten().count() > known || state.removed;
+        self.wait_for(ended).await.companions
+    }
+
+    fn terminate(&self) {
+        self.guard.client.request(Request::Terminate { id: self.guard.id }, Vec::new());
+    }
+
+    async fn socket(&self) -> Result<OwnedFd, SandboxError> {
+        let made = self.guard.client.socket(self.guard.id);
+        match made.await {
+            Ok(Some(socket)) => Ok(socket),
+            Ok(None) => Err(self.failed("make a socket of", &"it was refused")),
+            Err(_) => Err(self.failed("make a socket of", &"it has ended")),
+        }
     }
 }

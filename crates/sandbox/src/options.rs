@@ -28,6 +28,8 @@ pub const FILES_MAX: usize = 64;
 pub const FILES_BYTES_MAX: usize = 8 << 20;
 /// Listeners of one environment.
 pub const LISTENERS_MAX: usize = 8;
+/// Companions of one environment (AWS: 10 extensions).
+pub const COMPANIONS_MAX: usize = 10;
 /// A request without its files, in bytes: variables are at most 4 KiB, paths at most 4 KiB each. Below the kernel's default
 /// for one packet (212,992 bytes).
 pub const REQUEST_BYTES_MAX: usize = 160 << 10;

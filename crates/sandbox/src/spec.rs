@@ -49,6 +49,19 @@ pub enum Beginning {
     Copy(Arc<Image>),
 }
 
+/// Programs that run beside the main one, under the same user, limits and namespaces. They are started first; the main
+/// program then waits for [`Environment::proceed`]. The end of one of them ends nothing else, and where there are any, the
+/// end of the main program does not end them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Companions {
+    /// Paths inside, at most [`COMPANIONS_MAX`](crate::options::COMPANIONS_MAX).
+    pub programs: Vec<PathBuf>,
+    /// The whole environment of each.
+    pub variables: Vec<(String, String)>,
+    /// Where each starts.
+    pub working_directory: PathBuf,
+}
+
 /// Everything that decides what an environment is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
@@ -78,6 +91,8 @@ pub struct Spec {
     pub network: Network,
     /// The addresses inside (loopback) on which the host listens, in the order in which the listeners are given back.
     pub listeners: Vec<SocketAddrV4>,
+    /// What runs beside the program.
+    pub companions: Companions,
 }
 
 /// How an environment's first process ended.
@@ -100,6 +115,8 @@ pub struct Channels {
     pub listeners: Vec<OwnedFd>,
     /// The read end of what the program writes to stdout and stderr; non-blocking.
     pub output: OwnedFd,
+    /// The same of what the companions write, where there are any.
+    pub companions_output: Option<OwnedFd>,
 }
 
 /// Why an environment could not be made or changed.
@@ -129,6 +146,16 @@ pub enum SandboxError {
         /// What stands against it.
         reason: String,
     },
+    /// The kernel refused to execute a companion.
+    #[error("cannot start environment {name}: {}: {reason}", .program.display())]
+    CompanionNotExecutable {
+        /// The environment's name.
+        name: String,
+        /// The program, a path inside.
+        program: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
     /// A step failed.
     #[error("cannot {step} environment {name}: {reason}")]
     Failed {
@@ -140,6 +167,9 @@ pub enum SandboxError {
         reason: String,
     },
 }
+
+/// How the companions have ended, by their places in [`Companions::programs`]; `None` for those that have not.
+pub type CompanionExits = [Option<Exit>; crate::options::COMPANIONS_MAX];
 
 /// Makes environments. Namespaces and cgroups now; a microVM implementation comes later.
 #[async_trait]
@@ -178,4 +208,18 @@ pub trait Environment: Send + Sync + 'static {
 
     /// Waits until the program has ended. May be called many times.
     async fn exited(&self) -> Exit;
+
+    /// Starts the main program, which waits for this where there are companions; elsewhere it does nothing. To be called
+    /// once.
+    async fn proceed(&self) -> Result<(), SandboxError>;
+
+    /// Waits until more than `known` of the companions have ended, or the environment has. May be called many times.
+    async fn companions_ended(&self, known: usize) -> CompanionExits;
+
+    /// Asks the main program to end (SIGTERM), and does not wait. It must not be frozen.
+    fn terminate(&self);
+
+    /// Makes a TCP socket inside, non-blocking and not connected: what it is connected to is inside, whatever the address.
+    /// Waits for as long as the environment is frozen.
+    async fn socket(&self) -> Result<OwnedFd, SandboxError>;
 }

@@ -20,6 +20,13 @@ pub(super) enum Failure {
     InvalidEntrypoint(String),
     /// The runtime reported that Init has failed.
     Init(PostedError),
+    /// An extension could not be started, has failed or ended.
+    Extension {
+        /// AWS's type.
+        error_type: &'static str,
+        /// What is said of it.
+        message: String,
+    },
     /// The answer is too large.
     TooLarge,
     /// The server is stopping, and would wait no longer.
@@ -35,6 +42,7 @@ impl Failure {
             Self::Exit(_) | Self::Stopped => "Runtime.ExitError",
             Self::InvalidEntrypoint(_) => "Runtime.InvalidEntrypoint",
             Self::Init(error) => error.error_type.as_deref().unwrap_or("Runtime.Unknown"),
+            Self::Extension { error_type, .. } => error_type,
             Self::TooLarge => "Function.ResponseSizeTooLarge",
         }
     }
@@ -47,6 +55,7 @@ impl Failure {
             Self::Exit(exit) => about(describe(*exit)),
             Self::Stopped => about("Runtime exited with error: signal: killed".to_owned()),
             Self::InvalidEntrypoint(text) => about(text.clone()),
+            Self::Extension { message, .. } => about(message.clone()),
             Self::Init(error) => return error_payload(error),
             // AWS's emulator also tells the size; the service itself does not.
             Self::TooLarge => {
@@ -67,9 +76,21 @@ impl Failure {
                 let payload: serde_json::Value = serde_json::from_slice(&error.body).unwrap_or_default();
                 payload["errorMessage"].as_str().unwrap_or_default().to_owned()
             }
+            Self::Extension { message, .. } => message.clone(),
             Self::TooLarge => String::new(),
         };
         if text.is_empty() { self.error_type().to_owned() } else { format!("{}: {text}", self.error_type()) }
+    }
+
+    /// What the Logs API says of it.
+    pub(super) fn fault(&self, request_id: &str) -> String {
+        let about = |text: String| format!("RequestId: {request_id} Error: {text}\n{}", self.error_type());
+        match self {
+            Self::Timeout { timeout_ms } => format!("RequestId: {request_id} {}", timed_out(*timeout_ms)),
+            Self::Exit(exit) => about(describe(*exit)),
+            Self::Extension { message, .. } | Self::InvalidEntrypoint(message) => about(message.clone()),
+            other => format!("RequestId: {request_id} {}", other.error_type()),
+        }
     }
 
     /// The end of a REPORT or INIT_REPORT line.
@@ -104,7 +125,7 @@ fn describe(exit: Exit) -> String {
 }
 
 /// Signals by the names that AWS's supervisor, a Go program, gives them.
-fn signal_name(signal: i32) -> String {
+pub(super) fn signal_name(signal: i32) -> String {
     let name = match signal {
         1 => "hangup",
         2 => "interrupt",

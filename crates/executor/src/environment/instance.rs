@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,10 +13,11 @@ use freehold_runtimes::catalog::{Catalog, Installed};
 use freehold_runtimes::launch::{self, Settings, check_entrypoint};
 use freehold_runtimes::template::{can_begin_from_template, snapshot_argument};
 use freehold_sandbox::image::Image;
-use freehold_sandbox::spec::{self, Beginning, Exit, Network, SandboxError, Spec};
+use freehold_sandbox::spec::{self, Beginning, CompanionExits, Exit, Network, SandboxError, Spec};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
+use super::extensions::{Extensions, MAX_EXTENSIONS};
 use super::failure::Failure;
 use super::identity;
 use super::output::Output;
@@ -23,6 +25,9 @@ use crate::event::{FunctionVersion, InvokeError, RoleIdentity};
 use crate::executor::Shell;
 use crate::logging::LogFormat;
 use crate::runtime_api::{Call, Invocation, Server};
+
+/// Files of `/opt/extensions` that are looked at: far more than may run.
+const EXTENSION_FILES: usize = 1_000;
 
 /// Where the Runtime API listens inside.
 const RUNTIME_API: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001);
@@ -39,12 +44,17 @@ const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
 /// this with them: only a machine that is very busy, or somebody who has got hold of a connection, takes so long.
 const LAST_CALL: Duration = Duration::from_secs(2);
 
+/// The same where programs of extensions live on: as long as an answer that is there already may take to be read.
+const LAST_CALL_AMONG_OTHERS: Duration = Duration::from_millis(100);
+
 /// Why there is no instance.
 pub(super) enum StartError {
     /// Nobody can start it now.
     Impossible(InvokeError),
     /// The function itself has nothing that can be started.
     Failed(Failure),
+    /// One of these cannot be started.
+    Extensions(Extensions),
 }
 
 impl From<InvokeError> for StartError {
@@ -64,16 +74,32 @@ pub(super) enum Rung {
     Snapshot,
 }
 
+/// How a sandbox comes to be, beside what its version says.
+#[derive(Clone, Copy)]
+pub(super) struct Origin<'a> {
+    pub(super) role: &'a RoleIdentity,
+    pub(super) log_stream: &'a str,
+    /// AWS's word for it.
+    pub(super) initialization_type: &'static str,
+    pub(super) rung: Rung,
+}
+
 /// A running sandbox.
 pub(super) struct Instance {
     pub(super) environment: Arc<dyn spec::Environment>,
     pub(super) api: Server,
     pub(super) output: Output,
     pub(super) process: Process,
-    /// When its program was started.
+    /// When its first program was started.
     pub(super) started: Instant,
     /// The image that its program was made from.
     pub(super) image: Option<Arc<Image>>,
+    pub(super) extensions: Extensions,
+    /// The programs of external ones.
+    pub(super) companions: Companions,
+    pub(super) installed: Arc<Installed>,
+    /// What the runtime's program is called, where it is the function's own.
+    own_program: Option<String>,
     /// Runtimes (usually one) that ask for an event.
     asking: VecDeque<oneshot::Sender<Arc<Invocation>>>,
     /// Tells the platform's endpoint to end.
@@ -108,8 +134,21 @@ impl Instance {
         possible("thawed", self.environment.thaw()).await
     }
 
+    /// Starts the runtime, which external extensions have come before.
+    pub(super) async fn proceed(&mut self) -> Result<(), StartError> {
+        let began = tokio::time::timeout(START_TIMEOUT, self.environment.proceed()).await;
+        let began = began.map_err(|_| {
+            InvokeError::Environment(format!("the runtime did not start within {START_TIMEOUT:?}"))
+        })?;
+        began.map_err(|error| refused(&error, self.own_program.as_deref()))
+    }
+
     /// After the program's end: what it had still sent.
     pub(super) async fn last_call(&mut self) -> Option<Call> {
+        if !self.companions.is_empty() {
+            // Others go on to ask, and it cannot be told whose connection is whose.
+            return tokio::time::timeout(LAST_CALL_AMONG_OTHERS, self.api.call()).await.ok().flatten();
+        }
         self.api.close();
         tokio::time::timeout(LAST_CALL, self.api.call()).await.ok().flatten()
     }
@@ -120,13 +159,57 @@ impl Instance {
         self.image.clone().filter(|_| unusable)
     }
 
-    /// Removes the sandbox.
+    /// Removes the sandbox, whatever still runs in it.
     pub(super) async fn stop(self) {
         self.closed.send_replace(true);
         drop(self.api);
-        // Without extensions AWS's shutdown phase lasts 0 ms.
         self.environment.stop(Duration::ZERO).await;
     }
+}
+
+/// The ends of external extensions' programs.
+#[derive(Default)]
+pub(super) struct Companions(Option<Watched>);
+
+struct Watched {
+    environment: Arc<dyn spec::Environment>,
+    known: CompanionExits,
+    next: Pin<Box<dyn Future<Output = CompanionExits> + Send>>,
+}
+
+impl Companions {
+    fn watch(environment: &Arc<dyn spec::Environment>) -> Self {
+        let (environment, known) = (Arc::clone(environment), CompanionExits::default());
+        Self(Some(Watched { next: after(&environment, known), environment, known }))
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Waits until there are more of them, and gives all; for ever where there are no programs. May be dropped and called
+    /// again.
+    pub(super) async fn ended(&mut self) -> CompanionExits {
+        let Some(watched) = &mut self.0 else { return std::future::pending().await };
+        let exits = (&mut watched.next).await;
+        watched.next = match exits == watched.known {
+            // The environment is gone, of which its own program's end tells.
+            true => Box::pin(std::future::pending()),
+            false => after(&watched.environment, exits),
+        };
+        watched.known = exits;
+        exits
+    }
+}
+
+/// What comes after what is known.
+fn after(
+    environment: &Arc<dyn spec::Environment>,
+    known: CompanionExits,
+) -> Pin<Box<dyn Future<Output = CompanionExits> + Send>> {
+    let environment = Arc::clone(environment);
+    Box::pin(async move { environment.companions_ended(known.iter().flatten().count()).await })
 }
 
 async fn possible(what: &str, deed: impl Future<Output = Result<(), SandboxError>>) -> bool {
@@ -156,6 +239,11 @@ impl Process {
         exit
     }
 
+    /// How it has ended, as far as is known.
+    pub(super) fn ended(&self) -> Option<Exit> {
+        self.exit
+    }
+
     /// Whether it is known to have ended.
     pub(super) fn has_ended(&self) -> bool {
         self.exit.is_some()
@@ -166,19 +254,49 @@ impl Process {
 struct Plan {
     spec: Spec,
     installed: Arc<Installed>,
+    /// The names of external extensions.
+    extensions: Vec<String>,
 }
 
-/// Starts a sandbox for the version. `begun` hears which runtime it is before the program runs.
+impl Plan {
+    /// Settles how the program begins. Gives the image, if it is made from one.
+    fn begin(
+        &mut self,
+        shell: &Shell,
+        version: &FunctionVersion,
+        rung: Rung,
+    ) -> Result<Option<Arc<Image>>, InvokeError> {
+        match rung {
+            // A copy's process number follows from its template's, beside which nothing else ran: that of a runtime behind
+            // external extensions is another one.
+            Rung::Image if self.extensions.is_empty() => {
+                let image = shell.images.of_version(&version.key);
+                let image = image.or_else(|| of_runtime(shell, version, &self.installed));
+                if let Some(image) = &image {
+                    self.spec.beginning = Beginning::Copy(Arc::clone(image));
+                }
+                Ok(image)
+            }
+            Rung::Image | Rung::Boot => Ok(None),
+            Rung::Snapshot => {
+                let flag = snapshot_argument(&self.installed).ok_or_else(|| no_snapshots(&self.installed))?;
+                self.spec.arguments.push(flag.to_owned());
+                self.spec.beginning = Beginning::Template;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Starts a sandbox for the version: its runtime, or the external extensions that come before it. `begun` hears which
+/// runtime it is, and whether there are extensions, before anything runs.
 pub(super) async fn start(
     shell: &Shell,
     version: &Arc<FunctionVersion>,
-    role: &RoleIdentity,
-    log_stream: &str,
-    initialization_type: &'static str,
-    rung: Rung,
-    begun: impl FnOnce(&Installed),
+    origin: Origin<'_>,
+    begun: impl FnOnce(&Installed, bool),
 ) -> Result<Instance, StartError> {
-    let of_version = if rung == Rung::Image { shell.images.of_version(&version.key) } else { None };
+    let Origin { role, log_stream, initialization_type, rung } = origin;
     let mut plan = {
         let (catalog, version) = (Arc::clone(&shell.catalog), Arc::clone(version));
         let (role, log_stream, network) = (role.clone(), log_stream.to_owned(), shell.network);
@@ -187,26 +305,23 @@ pub(super) async fn start(
             .await
             .map_err(|error| InvokeError::Environment(error.to_string()))??
     };
-    begun(&plan.installed);
-    let image = match rung {
-        Rung::Image => of_version.or_else(|| of_runtime(shell, version, &plan.installed)),
-        Rung::Boot | Rung::Snapshot => None,
-    };
-    plan.spec.beginning = match (&image, rung) {
-        (Some(image), _) => Beginning::Copy(Arc::clone(image)),
-        (None, Rung::Snapshot) => Beginning::Template,
-        (None, _) => Beginning::Program,
-    };
-    if rung == Rung::Snapshot {
-        let flag = snapshot_argument(&plan.installed).ok_or_else(|| no_snapshots(&plan.installed))?;
-        plan.spec.arguments.push(flag.to_owned());
+    begun(&plan.installed, !plan.extensions.is_empty());
+    if plan.extensions.len() > MAX_EXTENSIONS {
+        return Err(StartError::Extensions(launch_error(
+            &plan.extensions,
+            MAX_EXTENSIONS,
+            "ErrTooManyExtensions",
+        )));
     }
+    let image = plan.begin(shell, version, rung)?;
     // A program of the function's own that cannot be executed is the function's fault; an interpreter is not.
     let own = (plan.spec.program != plan.installed.program).then(|| plan.spec.program.display().to_string());
     let started = tokio::time::timeout(START_TIMEOUT, shell.sandbox.start(plan.spec)).await;
     let (environment, channels) = started
         .map_err(|_| InvokeError::Environment(format!("the sandbox did not start within {START_TIMEOUT:?}")))?
-        .map_err(|error| refused(&error, own.as_deref()))?;
+        .map_err(|error| {
+            refused_extension(&error, &plan.extensions).unwrap_or_else(|| refused(&error, own.as_deref()))
+        })?;
     let started = shell.clock.monotonic();
     let mut listeners = channels.listeners.into_iter();
     let (Some(runtime_api), Some(endpoint)) = (listeners.next(), listeners.next()) else {
@@ -223,8 +338,15 @@ pub(super) async fn start(
     };
     Ok(Instance {
         api: Server::start(listen(runtime_api).map_err(io)?),
-        output: Output::new(channels.output).map_err(io)?,
+        output: Output::new(channels.output, channels.companions_output).map_err(io)?,
         process: Process { exited, exit: None },
+        companions: match plan.extensions.is_empty() {
+            true => Companions::default(),
+            false => Companions::watch(&environment),
+        },
+        installed: plan.installed,
+        extensions: Extensions::started(&plan.extensions),
+        own_program: own,
         environment,
         started,
         image,
@@ -250,6 +372,21 @@ fn refused(error: &SandboxError, own_program: Option<&str>) -> StartError {
         return StartError::Failed(Failure::InvalidEntrypoint(format!("fork/exec {program}: {reason}")));
     }
     StartError::Impossible(InvokeError::Environment(error.to_string()))
+}
+
+/// The sandbox could not start an extension.
+fn refused_extension(error: &SandboxError, names: &[String]) -> Option<StartError> {
+    let SandboxError::CompanionNotExecutable { program, reason, .. } = error else { return None };
+    let index = names.iter().position(|name| program.ends_with(name)).unwrap_or_default();
+    let message = format!("fork/exec {}: {}", program.display(), reason.to_lowercase());
+    Some(StartError::Extensions(launch_error(names, index, &message)))
+}
+
+/// Extensions of which the one at this place could not be started, nor those behind it.
+fn launch_error(names: &[String], index: usize, message: &str) -> Extensions {
+    let mut extensions = Extensions::started(&names[..=index.min(names.len() - 1)]);
+    extensions.not_started(index, message);
+    extensions
 }
 
 /// The listener was made in the sandbox's network namespace and is non-blocking already.
@@ -292,6 +429,15 @@ fn plan(
             initialization_type,
         },
     );
+    let extensions = external_extensions(version.layers.as_deref());
+    let companions = match extensions.is_empty() {
+        true => spec::Companions::default(),
+        false => spec::Companions {
+            programs: extensions.iter().map(|name| Path::new(launch::EXTENSIONS_ROOT).join(name)).collect(),
+            variables: launch::extension_variables(&launch.variables),
+            working_directory: "/".into(),
+        },
+    };
     let mut mounts = launch.mounts;
     mounts.extend(catalog.sdk(&installed));
     let spec = Spec {
@@ -308,6 +454,51 @@ fn plan(
         cpu_millis: version.memory_mib * 1_000 / MEMORY_PER_VCPU_MIB,
         network,
         listeners: vec![RUNTIME_API, ENDPOINT],
+        companions,
     };
-    Ok(Plan { spec, installed })
+    Ok(Plan { spec, installed, extensions })
+}
+
+/// Whether programs run beside the runtime's in the version's environments.
+pub(super) async fn has_external_extensions(version: &FunctionVersion) -> Result<bool, InvokeError> {
+    let layers = version.layers.clone();
+    tokio::task::spawn_blocking(move || !external_extensions(layers.as_deref()).is_empty())
+        .await
+        .map_err(|error| InvokeError::Environment(error.to_string()))
+}
+
+/// The names of the external extensions in a layers folder, sorted: whatever is in `extensions` but no folder. A link in the
+/// folder's place is not followed: out here it could lead anywhere.
+fn external_extensions(layers: Option<&Path>) -> Vec<String> {
+    let folder = layers.map(|layers| layers.join("extensions"));
+    let folder = folder.filter(|folder| folder.symlink_metadata().is_ok_and(|found| found.is_dir()));
+    let Some(entries) = folder.and_then(|folder| std::fs::read_dir(folder).ok()) else {
+        return Vec::new();
+    };
+    let files = entries
+        .take(EXTENSION_FILES)
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
+    let mut names: Vec<String> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_of_a_real_folder_are_extensions() {
+        let layers = tempfile::tempdir().expect("a folder");
+        assert!(external_extensions(None).is_empty());
+        assert!(external_extensions(Some(layers.path())).is_empty());
+        std::os::unix::fs::symlink("/etc", layers.path().join("extensions")).expect("a link");
+        assert!(external_extensions(Some(layers.path())).is_empty(), "a link is not followed");
+        std::fs::remove_file(layers.path().join("extensions")).expect("removed");
+        std::fs::create_dir_all(layers.path().join("extensions/folder")).expect("a folder");
+        std::fs::write(layers.path().join("extensions/b"), "").expect("a file");
+        std::os::unix::fs::symlink("b", layers.path().join("extensions/a")).expect("a link");
+        assert_eq!(external_extensions(Some(layers.path())), ["a", "b"]);
+    }
 }

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use freehold_base::clock::SharedClock;
+use freehold_base::id::RequestId;
 use freehold_ledger::UsageRecord;
 use freehold_sandbox::spec::Exit;
 
 use super::failure::{self, Failure};
 use super::instance::Instance;
 use super::journal::{ms_since_1970, wall_ms};
+use super::shutdown::Reason;
 use super::system::SystemEvent;
 use super::{Commands, Job, Task, identity, report};
 use crate::event::{Answer, InvokeError, Outcome, Usage};
@@ -21,7 +23,7 @@ pub(super) enum After {
     /// It has answered, and must ask for its next event before this.
     Answered { deadline: tokio::time::Instant },
     /// It has ended, or must be ended.
-    Gone,
+    Gone(Reason),
 }
 
 /// How an event ended.
@@ -32,6 +34,19 @@ pub(super) enum Ended {
     Failed(Failure),
     /// The runtime never saw it.
     Untouched,
+}
+
+/// What is reported of an event.
+#[derive(Clone, Copy)]
+pub(super) struct End<'a> {
+    pub(super) event: &'a RequestId,
+    pub(super) tenant_id: Option<&'a str>,
+    pub(super) duration: Duration,
+    /// The caller gets an error.
+    pub(super) is_error: bool,
+    pub(super) failure: Option<&'a Failure>,
+    /// What extensions took beyond the runtime's answer: since when, in ms since 1970, and how long.
+    pub(super) overhead: Option<(u64, Duration)>,
 }
 
 /// The time that an event has.
@@ -59,12 +74,9 @@ impl Task {
         instance: &mut Instance,
         mut job: Job,
     ) -> After {
-        if self.frozen {
-            if !instance.thaw().await {
-                self.shell.gone(self.id, Some(Box::new(job)));
-                return After::Gone;
-            }
-            self.frozen = false;
+        if !self.thaw(instance).await {
+            self.shell.gone(self.id, Some(Box::new(job)));
+            return After::Gone(Reason::Failure);
         }
         if !std::mem::take(&mut job.waited) {
             self.init = None;
@@ -74,12 +86,16 @@ impl Task {
         match self.serve(commands, instance, &job, &attempt).await {
             Ended::Untouched => {
                 self.shell.gone(self.id, Some(Box::new(job)));
-                After::Gone
+                After::Gone(Reason::Failure)
             }
-            ended => {
-                let reusable = matches!(ended, Ended::Posted(_));
-                self.conclude(Some(instance), job, &attempt, ended);
-                if reusable { After::Answered { deadline: attempt.deadline } } else { After::Gone }
+            Ended::Failed(failure) => {
+                let reason = Reason::from(&failure);
+                self.conclude(Some(instance), job, &attempt, Ended::Failed(failure));
+                After::Gone(reason)
+            }
+            posted => {
+                self.conclude(Some(instance), job, &attempt, posted);
+                After::Answered { deadline: attempt.deadline }
             }
         }
     }
@@ -95,7 +111,7 @@ impl Task {
         let invocation = Arc::new(self.invocation(job, attempt));
         let mut handed = instance.hand(&invocation);
         if handed {
-            self.start_line(job);
+            self.has_begun(instance, &invocation, job);
         }
         let timeout = tokio::time::sleep_until(attempt.deadline);
         tokio::pin!(timeout);
@@ -104,7 +120,7 @@ impl Task {
                 biased;
                 call = instance.api.call() => {
                     if let Some(call) = call
-                        && let Some(posted) = self.call(call, &invocation, job, &mut handed)
+                        && let Some(posted) = self.call(instance, call, &invocation, job, &mut handed)
                     {
                         return Ended::Posted(posted);
                     }
@@ -113,6 +129,7 @@ impl Task {
                 exit = instance.process.exit() => {
                     return self.exited(instance, exit, &invocation, job, handed).await;
                 }
+                exits = instance.companions.ended() => instance.extensions.have_exited(exits),
                 () = instance.output.readable() => {
                     instance.output.pump(&mut self.journal);
                     self.journal.flush();
@@ -123,6 +140,12 @@ impl Task {
                     }
                     return Ended::Failed(Failure::Timeout { timeout_ms: self.timeout_ms() });
                 }
+            }
+            if let Some(failure) = instance.extensions.failure() {
+                if !handed {
+                    self.start_line(job);
+                }
+                return Ended::Failed(failure.clone());
             }
         }
     }
@@ -140,7 +163,7 @@ impl Task {
             return Ended::Untouched;
         }
         while let Some(call) = instance.last_call().await {
-            if let Some(posted) = self.call(call, invocation, job, &mut handed) {
+            if let Some(posted) = self.call(instance, call, invocation, job, &mut handed) {
                 return Ended::Posted(posted);
             }
         }
@@ -150,6 +173,7 @@ impl Task {
     /// What the runtime wants while an event is running. `Some`: it has answered.
     fn call(
         &mut self,
+        instance: &mut Instance,
         call: Call,
         invocation: &Arc<Invocation>,
         job: &Job,
@@ -159,8 +183,12 @@ impl Task {
             Call::Next { reply } if !*handed => {
                 if reply.send(Arc::clone(invocation)).is_ok() {
                     *handed = true;
-                    self.start_line(job);
+                    self.has_begun(instance, invocation, job);
                 }
+                None
+            }
+            Call::Extension(call) => {
+                self.extension_call(instance, *call);
                 None
             }
             // Dropping the reply refuses it: the event that is running has to be answered first.
@@ -186,10 +214,11 @@ impl Task {
         }
     }
 
-    /// Writes up what came of an event, and only then tells the caller.
+    /// Writes up what came of an event, and only then tells the caller. Where extensions follow events, the rest is done
+    /// when they are done too: see `late`.
     pub(super) fn conclude(
         &mut self,
-        instance: Option<&mut Instance>,
+        mut instance: Option<&mut Instance>,
         job: Job,
         attempt: &Attempt,
         ended: Ended,
@@ -209,35 +238,29 @@ impl Task {
             // As AWS reports it; what killing it took longer is not the function's.
             duration = self.version.timeout;
         }
-        if let Some(instance) = instance {
+        if let Some(instance) = &mut instance {
             instance.output.pump(&mut self.journal);
             instance.output.end_line(&mut self.journal);
-            self.measure(instance);
         }
-        if let Some(Failure::Exit(Exit::OutOfMemory)) = failure {
-            self.max_memory_mib = self.version.memory_mib;
-        }
-        let init = self.init.take();
-        let usage = Usage {
-            duration,
-            billed_ms: report::billed_ms(duration, init),
-            memory_mib: self.version.memory_mib,
-            max_memory_mib: self.max_memory_mib,
-            init,
-        };
         let produced_bytes = if failure.is_none() { answer.bytes().len() } else { 0 };
-        let (request_id, failed) = (id, failure.as_ref());
         self.journal.system(&SystemEvent::RuntimeDone {
-            request_id,
+            request_id: id,
             duration,
             produced_bytes,
-            failure: failed,
+            failure: failure.as_ref(),
         });
-        let tenant_id = job.event.tenant_id.as_deref();
-        self.journal.system(&SystemEvent::Report { request_id, tenant_id, usage: &usage, failure: failed });
+        let is_followed = instance.as_ref().is_some_and(|instance| instance.extensions.follow_events());
+        let instance = instance.as_deref();
+        if reusable && is_followed {
+            self.answer_early(instance, job, attempt.began, answer, failure);
+            self.shell.answered(self.id, self.max_memory_mib);
+            return;
+        }
+        let (event, tenant_id) = (&job.event.request_id, job.event.tenant_id.as_deref());
+        let is_error = matches!(answer, Answer::Error(_));
+        let end = End { event, tenant_id, duration, is_error, failure: failure.as_ref(), overhead: None };
+        let usage = self.report(instance, &end);
         let log_tail = self.journal.take_tail();
-        self.journal.flush();
-        self.record(&job, &usage, matches!(answer, Answer::Error(_)));
         if reusable {
             self.shell.answered(self.id, self.max_memory_mib);
         } else {
@@ -249,6 +272,50 @@ impl Task {
         };
         // A caller that has gone does not wait for the answer; it is recorded all the same.
         let _ = job.reply.send(outcome);
+    }
+
+    /// The last lines of an event and its record. Gives what it consumed.
+    pub(super) fn report(&mut self, instance: Option<&Instance>, end: &End<'_>) -> Usage {
+        let End { event, tenant_id, duration, is_error, failure, overhead } = *end;
+        let request_id = event.as_str();
+        let usage = self.usage(instance, duration, failure);
+        if let Some(failure) = failure.filter(|failure| !matches!(failure, Failure::TooLarge)) {
+            self.journal.system(&SystemEvent::Fault { request_id, failure });
+        }
+        self.journal.system(&SystemEvent::End { request_id });
+        self.journal.system(&SystemEvent::Report { request_id, tenant_id, usage: &usage, failure, overhead });
+        self.journal.flush();
+        self.init = None;
+        self.record(event, &usage, is_error);
+        usage
+    }
+
+    /// What an event has consumed so far.
+    pub(super) fn usage(
+        &mut self,
+        instance: Option<&Instance>,
+        duration: Duration,
+        failure: Option<&Failure>,
+    ) -> Usage {
+        if let Some(instance) = instance {
+            self.measure(instance);
+        }
+        if let Some(Failure::Exit(Exit::OutOfMemory)) = failure {
+            self.max_memory_mib = self.version.memory_mib;
+        }
+        Usage {
+            duration,
+            billed_ms: report::billed_ms(duration, self.init),
+            memory_mib: self.version.memory_mib,
+            max_memory_mib: self.max_memory_mib,
+            init: self.init,
+        }
+    }
+
+    /// The runtime has the event: so the extensions hear of it.
+    fn has_begun(&mut self, instance: &mut Instance, invocation: &Invocation, job: &Job) {
+        self.start_line(job);
+        instance.extensions.tell_invoke(invocation);
     }
 
     pub(super) fn start_line(&mut self, job: &Job) {
@@ -277,11 +344,11 @@ impl Task {
     }
 
     /// Hands the usage record to the ledger: before the answer is given, so that a killed server loses none.
-    fn record(&self, job: &Job, usage: &Usage, failed: bool) {
+    fn record(&self, event: &RequestId, usage: &Usage, failed: bool) {
         let Some(ledger) = &self.shell.ledger else { return };
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let record = UsageRecord {
-            request_id: job.event.request_id.clone(),
+            request_id: event.clone(),
             function_arn: self.version.function_arn.clone(),
             version: self.version.version.clone(),
             at_ms: wall_ms(&self.shell.clock),

@@ -8,11 +8,10 @@ use bytes::Bytes;
 use freehold_base::clock::SharedClock;
 use freehold_base::limits::LOG_TAIL_BYTES;
 
-use jiff::Timestamp;
-
 use super::system::SystemEvent;
 use crate::event::{LogBatch, LogSink};
 use crate::logging::{LogFormat, Logging};
+use crate::telemetry::{Hub, Record, Stream, timestamp};
 
 /// What is collected before it goes to the sink in any case, in bytes.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -30,6 +29,8 @@ pub(super) struct Journal {
     lines: Vec<(u64, Bytes)>,
     bytes: usize,
     tail: Tail,
+    /// Extensions that listen, or may come to.
+    telemetry: Option<Box<Hub>>,
 }
 
 impl Journal {
@@ -41,18 +42,73 @@ impl Journal {
         stream: &str,
     ) -> Self {
         let (group, stream) = (Arc::from(group), Arc::from(stream));
-        Self { sink, clock, logging, group, stream, lines: Vec::new(), bytes: 0, tail: Tail::default() }
+        let (lines, tail) = (Vec::new(), Tail::default());
+        Self { sink, clock, logging, group, stream, lines, bytes: 0, tail, telemetry: None }
     }
 
-    /// Adds one line that the function wrote, if its level is high enough.
-    pub(super) fn line(&mut self, line: Bytes) {
-        if self.logging.keeps(&line) {
-            self.add(line);
+    /// Adds one line that the function or an extension wrote, if its level is high enough.
+    pub(super) fn line(&mut self, stream: Stream, line: Bytes) {
+        if !self.logging.keeps(&line) {
+            return;
         }
+        if let Some(telemetry) = &mut self.telemetry {
+            let is_json = self.logging.format == LogFormat::Json;
+            telemetry.publish(&Record::line(stream, &timestamp(wall_ms(&self.clock)), &line, is_json));
+        }
+        self.add(line);
+    }
+
+    /// Remembers from here on what extensions may want to hear, unless it does already. `true`: it did not.
+    pub(super) fn open_telemetry(&mut self) -> bool {
+        if self.telemetry.is_some() {
+            return false;
+        }
+        self.telemetry = Some(Box::new(Hub::new(Arc::clone(&self.clock))));
+        true
+    }
+
+    /// Init is over: nobody comes to listen any more.
+    pub(super) fn close_telemetry(&mut self) {
+        if self.telemetry.as_mut().is_some_and(|telemetry| !telemetry.close()) {
+            self.telemetry = None;
+        }
+    }
+
+    /// The sandbox is gone, and who listened with it.
+    pub(super) fn end_telemetry(&mut self) {
+        self.telemetry = None;
+    }
+
+    /// Sends extensions what there is.
+    pub(super) fn flush_telemetry(&self) {
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.flush();
+        }
+    }
+
+    /// Waits until extensions have what there was.
+    pub(super) async fn delivered(&self) {
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.delivered().await;
+        }
+    }
+
+    /// Who listens.
+    pub(super) fn telemetry(&mut self) -> Option<&mut Hub> {
+        self.telemetry.as_deref_mut()
+    }
+
+    /// Tells extensions what the system tells, whatever of it the log keeps. `at_ms`: when it was.
+    pub(super) fn tell_telemetry(&mut self, event: &SystemEvent<'_>, at_ms: u64) {
+        let Some(telemetry) = &mut self.telemetry else { return };
+        telemetry.publish(&Record::platform(event.kind(), event.json(&timestamp(at_ms))));
     }
 
     /// Adds what the system tells, if the format has a line for it and its level is high enough.
     pub(super) fn system(&mut self, event: &SystemEvent<'_>) {
+        if self.telemetry.is_some() {
+            self.tell_telemetry(event, wall_ms(&self.clock));
+        }
         match self.logging.format {
             LogFormat::Text => {
                 let Some(line) = event.text() else { return };
@@ -63,10 +119,8 @@ impl Journal {
                     self.add(line.into());
                 }
             }
-            LogFormat::Json if event.level() >= self.logging.system_level => {
-                let now = i64::try_from(wall_ms(&self.clock)).unwrap_or(i64::MAX);
-                let now = Timestamp::from_millisecond(now).unwrap_or(Timestamp::MAX);
-                self.add(event.json(&format!("{now:.3}")).into());
+            LogFormat::Json if event.is_logged() && event.level() >= self.logging.system_level => {
+                self.add(event.json(&timestamp(wall_ms(&self.clock))).into());
             }
             LogFormat::Json => {}
         }
@@ -97,6 +151,12 @@ impl Journal {
     /// Forgets what came before: a new event begins.
     pub(super) fn begin_tail(&mut self) {
         self.tail.0.clear();
+    }
+
+    /// The last 4 KB since then, so far.
+    pub(super) fn tail(&self) -> Bytes {
+        let bytes = &self.tail.0;
+        Bytes::copy_from_slice(&bytes[bytes.len().saturating_sub(LOG_TAIL_BYTES)..])
     }
 
     /// The last 4 KB since then.
@@ -130,7 +190,7 @@ impl Tail {
 }
 
 /// Wall time, in ms since 1970.
-pub(super) fn wall_ms(clock: &SharedClock) -> u64 {
+pub(crate) fn wall_ms(clock: &SharedClock) -> u64 {
     ms_since_1970(clock.wall())
 }
 

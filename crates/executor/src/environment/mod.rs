@@ -7,6 +7,8 @@
 //!
 //! - [`mod@self`]: [`spawn`], the life cycle, what happens between events
 //! - `invocation`: one event from dispatch to answer; `init`: the Init phase
+//! - `extensions`: who of them is there and does what; `listening`: what they ask; `late`: events that they outlast
+//! - `shutdown`: how an environment ends
 //! - `snapshot`: Init alone, for an image that later environments begin from
 //! - `instance`: the running sandbox and what hangs on it; `identity`: its names and credentials
 //! - `journal`, `output`, `system`, `report`: its log; `failure`: AWS's words for what went wrong
@@ -14,27 +16,35 @@
 //! The task owns all of its environment's state; others reach it by [`Command`]s alone. If it panics, its environment
 //! dies with it and no other notices. After a timeout or a crash the sandbox is removed and the task ends.
 
+mod extensions;
 mod failure;
 mod identity;
 mod init;
 mod instance;
 mod invocation;
 mod journal;
+mod late;
+mod listening;
 mod output;
 mod report;
+mod shutdown;
 mod snapshot;
 mod system;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use freehold_sandbox::spec::CompanionExits;
 use tokio::sync::{mpsc, oneshot};
 
 use self::init::InitEnd;
 use self::instance::Instance;
 use self::invocation::After;
 use self::journal::Journal;
+pub(crate) use self::journal::wall_ms;
+use self::late::Unreported;
 use self::report::Phase;
+use self::shutdown::Reason;
 use crate::core::{EnvironmentId, EventId, Init, Purpose};
 use crate::event::{Event, FunctionVersion, InvokeError, Outcome, RoleIdentity};
 use crate::executor::Shell;
@@ -50,6 +60,10 @@ const COMMANDS: usize = 8;
 /// How often an event is given to another environment because the one it was for had ended before it saw it. A function
 /// that always ends between events would pass events on for ever.
 pub(crate) const ATTEMPTS: u32 = 3;
+
+/// How long an idle environment waits to be frozen for those who listen to take what was said. On AWS what they have not
+/// taken by then waits for the next event, as it does here when this has passed.
+const DELIVERY_GRACE: Duration = Duration::from_secs(1);
 
 /// What the executor tells an environment.
 #[derive(Debug)]
@@ -138,6 +152,10 @@ struct Task {
     initialization_type: &'static str,
     journal: Journal,
     frozen: bool,
+    /// When the sandbox was asked for last, in ms since 1970.
+    began_ms: u64,
+    /// The event that was answered, while extensions are still at it.
+    unreported: Option<Box<Unreported>>,
     /// How long the successful Init phase took.
     init: Option<Duration>,
     /// The event that was answered last.
@@ -166,7 +184,7 @@ async fn run(mut commands: Commands, version: Arc<FunctionVersion>, purpose: Pur
         InitEnd::Failed { failure, instance } => {
             tracing::debug!(function = task.version.name, ?failure, "Init has failed");
             if let Some(instance) = instance {
-                instance.stop().await;
+                task.shut_down(instance, Reason::from(&failure)).await;
             }
             task.shell.init_ended(task.id, Init::Failed(failure.text().into()));
             if let Some(Command::Run(job)) = commands.receiver.recv().await {
@@ -182,65 +200,113 @@ enum Next {
     Command(Option<Command>),
     Call(Option<Call>),
     Exit,
+    Companions(CompanionExits),
     Output,
     Overdue,
+    Freeze,
+}
+
+/// An environment that has answered, and is waited for.
+#[derive(Clone, Copy)]
+struct Settling {
+    /// Until when the runtime must ask for its next event, and the extensions too.
+    deadline: tokio::time::Instant,
+    /// The runtime has.
+    asked: bool,
 }
 
 impl Task {
     /// From the first event to the last.
     async fn live(&mut self, commands: &mut Commands, mut instance: Instance) {
-        // Until when a runtime that has answered must ask for its next event.
-        let mut overdue: Option<tokio::time::Instant> = None;
+        let mut settling: Option<Settling> = None;
+        let mut reason = Reason::Spindown;
+        // It is to be frozen when subscribers have what was said, or at this time.
+        let mut freezing: Option<tokio::time::Instant> = None;
         while !instance.process.has_ended() {
             let next = tokio::select! {
                 biased;
                 command = commands.receiver.recv() => Next::Command(command),
                 call = instance.api.call() => Next::Call(call),
                 _ = instance.process.exit() => Next::Exit,
+                exits = instance.companions.ended() => Next::Companions(exits),
                 () = instance.output.readable() => Next::Output,
-                () = until(overdue) => Next::Overdue,
+                () = until(settling.map(|settling| settling.deadline)) => Next::Overdue,
+                () = self.journal.delivered(), if freezing.is_some() => Next::Freeze,
+                () = until(freezing) => Next::Freeze,
             };
             match next {
                 Next::Command(Some(Command::Run(job))) => {
+                    freezing = None;
                     match self.run_event(commands, &mut instance, *job).await {
-                        After::Answered { deadline } => overdue = Some(deadline),
-                        After::Gone => break,
+                        After::Answered { deadline } => settling = Some(Settling { deadline, asked: false }),
+                        After::Gone(why) => {
+                            reason = why;
+                            break;
+                        }
                     }
                 }
                 Next::Command(Some(Command::Freeze)) => {
-                    if !instance.freeze().await {
+                    self.journal.flush_telemetry();
+                    freezing = Some(tokio::time::Instant::now() + DELIVERY_GRACE);
+                }
+                Next::Freeze => {
+                    freezing = None;
+                    if !self.freeze(&mut instance).await {
                         break;
                     }
-                    self.frozen = true;
                 }
                 Next::Call(Some(Call::Next { reply })) => {
                     instance.asks(reply);
-                    if overdue.take().is_some() {
-                        self.shell.ready(self.id);
-                    }
+                    settling.iter_mut().for_each(|settling| settling.asked = true);
                 }
+                Next::Call(Some(Call::Extension(call))) => self.extension_call(&mut instance, *call),
                 Next::Call(Some(call)) => self.refuse(call),
+                Next::Companions(exits) => instance.extensions.have_exited(exits),
                 Next::Output => {
                     instance.output.pump(&mut self.journal);
                     self.journal.flush();
                 }
-                Next::Command(Some(Command::Drop) | None) | Next::Call(None) | Next::Exit | Next::Overdue => {
+                Next::Overdue => {
+                    reason = Reason::Timeout;
                     break;
                 }
+                Next::Exit => reason = Reason::Failure,
+                Next::Command(Some(Command::Drop) | None) | Next::Call(None) => break,
+            }
+            if instance.extensions.failure().is_some() {
+                reason = Reason::Failure;
+                break;
+            }
+            if settling.is_some_and(|settling| settling.asked) && instance.extensions.are_done() {
+                settling = None;
+                self.report_late(&mut instance, None);
+                self.shell.ready(self.id);
             }
         }
-        instance.output.pump(&mut self.journal);
-        instance.output.end_line(&mut self.journal);
-        self.journal.flush();
+        let failure = self.failure_of(&instance, reason);
+        self.report_late(&mut instance, failure.as_ref());
         // Told before the sandbox is gone, which takes a while: no event may count on this environment any more.
         commands.end();
-        instance.stop().await;
+        self.shut_down(instance, reason).await;
+    }
+
+    /// Stops all processes. `false`: that is not possible, and the sandbox must go.
+    async fn freeze(&mut self, instance: &mut Instance) -> bool {
+        if !instance.freeze().await {
+            return false;
+        }
+        self.frozen = true;
+        if let Some(telemetry) = self.journal.telemetry() {
+            telemetry.set_frozen(true);
+        }
+        true
     }
 
     /// What may not be done between events.
     fn refuse(&self, call: Call) {
         let (reply, verdict) = match call {
-            Call::Next { .. } => return,
+            // Dropping the reply refuses it.
+            Call::Next { .. } | Call::Extension(_) => return,
             Call::Answer { request_id, reply, .. } if self.answered.as_deref() == Some(&request_id) => {
                 (reply, Verdict::InvalidState { from: "ResponseSent", to: "InvocationResponse" })
             }

@@ -1,4 +1,4 @@
-//! What the program writes to stdout and stderr: read from the pipe, split into lines.
+//! What the programs write to stdout and stderr: read from the pipes, split into lines.
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::net::unix::pipe::Receiver;
 
 use super::journal::Journal;
+use crate::telemetry::Stream;
 
 /// The longest line, in bytes; a longer one is split. AWS's bound on one log event.
 pub(super) const LINE_BYTES: usize = 256 * 1024;
@@ -24,9 +25,52 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
-/// The read end of the program's output.
+/// The read ends of an environment's output: the runtime's, and that of external extensions where there are any.
 #[derive(Debug)]
 pub(super) struct Output {
+    function: Source,
+    extensions: Option<Source>,
+}
+
+impl Output {
+    /// Reads from these pipes.
+    pub(super) fn new(function: OwnedFd, extensions: Option<OwnedFd>) -> io::Result<Self> {
+        let extensions = extensions.map(|pipe| Source::new(pipe, Stream::Extension)).transpose()?;
+        Ok(Self { function: Source::new(function, Stream::Function)?, extensions })
+    }
+
+    /// Waits until there may be something to read; for ever, once the programs have closed their output.
+    pub(super) async fn readable(&self) {
+        match &self.extensions {
+            None => self.function.readable().await,
+            Some(extensions) => tokio::select! {
+                () = self.function.readable() => {}
+                () = extensions.readable() => {}
+            },
+        }
+    }
+
+    /// Reads what is there, up to a turn's worth, and gives its lines to the journal.
+    pub(super) fn pump(&mut self, journal: &mut Journal) {
+        self.function.pump(journal);
+        if let Some(extensions) = &mut self.extensions {
+            extensions.pump(journal);
+        }
+    }
+
+    /// Ends a line that has no end yet: the event is over.
+    pub(super) fn end_line(&mut self, journal: &mut Journal) {
+        self.function.end_line(journal);
+        if let Some(extensions) = &mut self.extensions {
+            extensions.end_line(journal);
+        }
+    }
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Source {
+    stream: Stream,
     pipe: Receiver,
     open: bool,
     /// The last turn ended before the pipe was empty, so that no new readiness need come.
@@ -35,14 +79,13 @@ pub(super) struct Output {
     partial: BytesMut,
 }
 
-impl Output {
-    /// Reads from a pipe.
-    pub(super) fn new(pipe: OwnedFd) -> io::Result<Self> {
-        Ok(Self { pipe: Receiver::from_owned_fd(pipe)?, open: true, more: false, partial: BytesMut::new() })
+impl Source {
+    fn new(pipe: OwnedFd, stream: Stream) -> io::Result<Self> {
+        let pipe = Receiver::from_owned_fd(pipe)?;
+        Ok(Self { stream, pipe, open: true, more: false, partial: BytesMut::new() })
     }
 
-    /// Waits until there may be something to read; for ever, once the program has closed its output.
-    pub(super) async fn readable(&self) {
+    async fn readable(&self) {
         if !self.open {
             return std::future::pending().await;
         }
@@ -55,15 +98,15 @@ impl Output {
         }
     }
 
-    /// Reads what is there, up to a turn's worth, and gives its lines to the journal. Reads directly, not by what the
-    /// runtime believes to be readable: what was written before an answer must be seen when the answer is.
-    pub(super) fn pump(&mut self, journal: &mut Journal) {
+    /// Reads directly, not by what tokio believes to be readable: what was written before an answer must be seen when the
+    /// answer is.
+    fn pump(&mut self, journal: &mut Journal) {
         let mut turn = 0;
         self.more = true;
         while self.open && turn < TURN_BYTES {
             let read = SCRATCH.with_borrow_mut(|scratch| {
                 let read = read(&self.pipe, scratch)?;
-                split(&scratch[..read], &mut self.partial, |line| journal.line(line));
+                split(&scratch[..read], &mut self.partial, |line| journal.line(self.stream, line));
                 Ok::<_, io::Error>(read)
             });
             match read {
@@ -82,10 +125,9 @@ impl Output {
         }
     }
 
-    /// Ends a line that has no end yet: the event is over.
-    pub(super) fn end_line(&mut self, journal: &mut Journal) {
+    fn end_line(&mut self, journal: &mut Journal) {
         if !self.partial.is_empty() {
-            journal.line(self.partial.split().freeze());
+            journal.line(self.stream, self.partial.split().freeze());
             self.partial = BytesMut::new();
         }
     }

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use freehold_runtimes::catalog::{Family, Installed};
 
+use super::extensions::Status;
 use super::failure::Failure;
 use crate::event::Usage;
+use crate::runtime_api::Api;
+use crate::telemetry::Stream;
 
 pub(super) fn start(request_id: &str, version: &str) -> String {
     format!("START RequestId: {request_id} Version: {version}")
@@ -34,6 +37,26 @@ pub(super) fn report(request_id: &str, usage: &Usage, failure: Option<&Failure>)
         line.push_str(&failure.status());
     }
     line
+}
+
+/// An extension at the end of Init.
+pub(super) fn extension(status: &Status) -> String {
+    let Status { name, state, events, error_type } = status;
+    let mut line = format!("EXTENSION\tName: {name}\tState: {state}\tEvents: [{}]", events.join(", "));
+    if let Some(error_type) = error_type {
+        line.push_str(&format!("\tError Type: {error_type}"));
+    }
+    line
+}
+
+/// An extension that listens.
+pub(super) fn subscription(api: Api, name: &str, streams: &[Stream]) -> String {
+    let api = match api {
+        Api::Telemetry => "TELEMETRY",
+        Api::Logs => "LOGS",
+    };
+    let types: Vec<_> = streams.iter().map(|stream| stream.title()).collect();
+    format!("{api}\tName: {name}\tState: Subscribed\tTypes: [{}]", types.join(", "))
 }
 
 /// What is printed where Init failed; a successful one shows in the REPORT line.

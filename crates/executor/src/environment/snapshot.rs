@@ -11,7 +11,8 @@ use freehold_sandbox::spec::SandboxError;
 use super::failure::Failure;
 use super::instance::{self, Instance, Rung, StartError};
 use super::journal::Journal;
-use super::system::{SNAP_START, SystemEvent};
+use super::report::Phase;
+use super::system::SNAP_START;
 use super::{Task, identity};
 use crate::core::EnvironmentId;
 use crate::event::{FunctionVersion, InvokeError};
@@ -57,7 +58,7 @@ impl From<Failure> for PrepareError {
             Failure::Timeout { .. } => "FunctionError.InitTimeout",
             Failure::Exit(_) | Failure::Stopped => "FunctionError.RuntimeInitError",
             Failure::InvalidEntrypoint(_) => "FunctionError.InvalidEntryPoint",
-            Failure::Init(_) | Failure::TooLarge => "FunctionError",
+            Failure::Init(_) | Failure::Extension { .. } | Failure::TooLarge => "FunctionError",
         };
         Self::Init { code, reason: format!("The function's Init has failed: {}.", failure.error_type()) }
     }
@@ -72,22 +73,21 @@ impl From<SandboxError> for PrepareError {
     }
 }
 
-/// Makes the snapshot of a version.
+/// Makes the snapshot of a version. `None`: it has external extensions, with which environments boot.
 pub(crate) async fn snapshot(
     shell: &Arc<Shell>,
     version: Arc<FunctionVersion>,
-) -> Result<Arc<Image>, PrepareError> {
+) -> Result<Option<Arc<Image>>, PrepareError> {
+    if instance::has_external_extensions(&version).await? {
+        return Ok(None);
+    }
     let limit = INIT_TIMEOUT.max(version.timeout);
     let mut task = Task::new(Arc::clone(shell), EnvironmentId(0), version, SNAP_START);
-    let (journal, log_stream) = (&mut task.journal, task.log_stream.as_str());
-    let version = &task.version;
-    let (role, initialization_type, rung) = (&task.role, SNAP_START, Rung::Snapshot);
-    let started = instance::start(shell, version, role, log_stream, initialization_type, rung, |installed| {
-        journal.system(&SystemEvent::InitStart { initialization_type, installed, version, log_stream });
-        journal.flush();
-    });
-    let mut instance = match started.await {
+    let mut instance = match task.start_instance(Phase::Init, Rung::Snapshot).await {
         Ok(instance) => instance,
+        Err(StartError::Extensions(extensions)) => {
+            return Err(extensions.failure().cloned().unwrap_or(Failure::Stopped).into());
+        }
         Err(StartError::Failed(failure)) => return Err(failure.into()),
         Err(StartError::Impossible(error)) => return Err(error.into()),
     };
@@ -96,7 +96,7 @@ pub(crate) async fn snapshot(
     instance.output.end_line(&mut task.journal);
     task.journal.flush();
     instance.stop().await;
-    captured
+    captured.map(Some)
 }
 
 impl Task {
@@ -124,7 +124,12 @@ impl Task {
                             self.init_call(instance, call)?;
                         }
                     }
-                    return Ok(captured?);
+                    let image = captured?;
+                    // What it has registered as belongs to this environment: in another one nobody would know it.
+                    return match instance.extensions.kinds() {
+                        (_, true) => Err(PrepareError::NotCaptured("it has an internal extension".to_owned())),
+                        _ => Ok(image),
+                    };
                 }
                 () = instance.output.readable() => {
                     instance.output.pump(&mut self.journal);
@@ -158,6 +163,8 @@ impl Task {
             log_stream,
             initialization_type,
             frozen: false,
+            began_ms: 0,
+            unreported: None,
             init: None,
             answered: None,
             max_memory_mib: 0,

@@ -5,8 +5,11 @@
 //! | the program starts | `INIT_START` | `platform.initStart` | INFO |
 //! | it asks for its first event, or fails | | `platform.initRuntimeDone` | DEBUG, WARN |
 //! | the same, with figures | `INIT_REPORT`, if it failed | `platform.initReport` | DEBUG, WARN |
+//! | an extension subscribes | `TELEMETRY`, `LOGS` | `platform.telemetrySubscription`, `platform.logsSubscription` | INFO |
+//! | Init has ended, for each extension | `EXTENSION` | `platform.extension` | INFO |
 //! | an event is given to it | `START` | `platform.start` | INFO |
-//! | it has answered, or failed | `END` | `platform.runtimeDone` | DEBUG, WARN |
+//! | it has answered, or failed | | `platform.runtimeDone` | DEBUG, WARN |
+//! | extensions are done too | `END` | (`platform.end`, for the Logs API only) | |
 //! | the same, with figures | `REPORT` | `platform.report` | INFO, WARN |
 //!
 //! Sources: "Event schema" of AWS's Telemetry API, "Log-level filtering" (the levels), logs of real functions (the order of
@@ -17,11 +20,14 @@ use std::time::Duration;
 use freehold_runtimes::catalog::Installed;
 use serde::Serialize;
 
+use super::extensions::Status;
 use super::failure::Failure;
 use super::report::{self, Phase};
 use crate::core::Purpose;
 use crate::event::{FunctionVersion, Usage};
 use crate::logging::LogLevel;
+use crate::runtime_api::Api;
+use crate::telemetry::{Stream, timestamp};
 
 /// How environments come to be that begin from a snapshot of their version.
 pub(super) const SNAP_START: &str = "snap-start";
@@ -55,6 +61,12 @@ pub(super) enum SystemEvent<'a> {
         phase: Phase,
         failure: Option<&'a Failure>,
     },
+    Subscription {
+        api: Api,
+        name: &'a str,
+        streams: &'a [Stream],
+    },
+    Extension(&'a Status),
     Start {
         request_id: &'a str,
         tenant_id: Option<&'a str>,
@@ -66,11 +78,21 @@ pub(super) enum SystemEvent<'a> {
         produced_bytes: usize,
         failure: Option<&'a Failure>,
     },
+    /// A failure in words, for the Logs API only.
+    Fault {
+        request_id: &'a str,
+        failure: &'a Failure,
+    },
+    End {
+        request_id: &'a str,
+    },
     Report {
         request_id: &'a str,
         tenant_id: Option<&'a str>,
         usage: &'a Usage,
         failure: Option<&'a Failure>,
+        /// What extensions took beyond the runtime's answer: when that began, and how long.
+        overhead: Option<(u64, Duration)>,
     },
 }
 
@@ -79,12 +101,14 @@ impl SystemEvent<'_> {
     pub(super) fn text(&self) -> Option<String> {
         match self {
             Self::InitStart { installed, .. } => Some(report::init_start(installed)),
-            Self::InitRuntimeDone { .. } => None,
+            Self::InitRuntimeDone { .. } | Self::RuntimeDone { .. } | Self::Fault { .. } => None,
+            Self::Subscription { api, name, streams } => Some(report::subscription(*api, name, streams)),
+            Self::Extension(status) => Some(report::extension(status)),
             Self::InitReport { took, phase, failure, .. } => {
                 failure.map(|failure| report::init_report(*took, *phase, failure))
             }
             Self::Start { request_id, version, .. } => Some(report::start(request_id, &version.version)),
-            Self::RuntimeDone { request_id, .. } => Some(report::end(request_id)),
+            Self::End { request_id } => Some(report::end(request_id)),
             Self::Report { request_id, usage, failure, .. } => {
                 Some(report::report(request_id, usage, *failure))
             }
@@ -94,7 +118,11 @@ impl SystemEvent<'_> {
     /// Its level, which counts in the JSON format.
     pub(super) fn level(&self) -> LogLevel {
         match self {
-            Self::InitStart { .. } | Self::Start { .. } => LogLevel::Info,
+            Self::InitStart { .. }
+            | Self::Start { .. }
+            | Self::Subscription { .. }
+            | Self::Extension(_)
+            | Self::End { .. } => LogLevel::Info,
             Self::Report { failure: None, .. } => LogLevel::Info,
             Self::InitRuntimeDone { failure: None, .. }
             | Self::InitReport { failure: None, .. }
@@ -102,59 +130,97 @@ impl SystemEvent<'_> {
             Self::InitRuntimeDone { .. }
             | Self::InitReport { .. }
             | Self::RuntimeDone { .. }
+            | Self::Fault { .. }
             | Self::Report { .. } => LogLevel::Warn,
+        }
+    }
+
+    /// Whether it has a line in a log that is JSON.
+    pub(super) fn is_logged(&self) -> bool {
+        !matches!(self, Self::End { .. } | Self::Fault { .. })
+    }
+
+    /// Its type, by AWS's name.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::InitStart { .. } => "platform.initStart",
+            Self::InitRuntimeDone { .. } => "platform.initRuntimeDone",
+            Self::InitReport { .. } => "platform.initReport",
+            Self::Subscription { api: Api::Telemetry, .. } => "platform.telemetrySubscription",
+            Self::Subscription { api: Api::Logs, .. } => "platform.logsSubscription",
+            Self::Extension(_) => "platform.extension",
+            Self::Start { .. } => "platform.start",
+            Self::RuntimeDone { .. } => "platform.runtimeDone",
+            Self::Fault { .. } => "platform.fault",
+            Self::End { .. } => "platform.end",
+            Self::Report { .. } => "platform.report",
         }
     }
 
     /// The line of the JSON format. `time` is its moment in RFC 3339.
     pub(super) fn json(&self, time: &str) -> String {
-        let (kind, record) = self.record();
-        let line = Line { time, kind, record };
-        serde_json::to_string(&line).expect("texts and numbers can be written")
+        let kind = self.kind();
+        let written = match self {
+            Self::Fault { request_id, failure } => {
+                serde_json::to_string(&Line { time, kind, record: failure.fault(request_id) })
+            }
+            _ => serde_json::to_string(&Line { time, kind, record: self.record() }),
+        };
+        written.expect("texts and numbers can be written")
     }
 
-    fn record(&self) -> (&'static str, Record<'_>) {
+    fn record(&self) -> Record<'_> {
         match self {
-            Self::InitStart { initialization_type, installed, version, log_stream } => (
-                "platform.initStart",
-                Record {
-                    initialization_type: Some(initialization_type),
-                    phase: Some(Phase::Init.name()),
-                    runtime_version: Some(report::runtime_version(installed)),
-                    function_name: Some(&version.name),
-                    function_version: Some(&version.version),
-                    instance_id: Some(log_stream.replacen("/[", &format!("/{}[", version.name), 1)),
-                    instance_max_memory: Some(u64::from(version.memory_mib) * BYTES_PER_MIB),
-                    ..Record::default()
-                },
-            ),
+            Self::InitStart { initialization_type, installed, version, log_stream } => Record {
+                initialization_type: Some(initialization_type),
+                phase: Some(Phase::Init.name()),
+                runtime_version: Some(report::runtime_version(installed)),
+                function_name: Some(&version.name),
+                function_version: Some(&version.version),
+                instance_id: Some(log_stream.replacen("/[", &format!("/{}[", version.name), 1)),
+                instance_max_memory: Some(u64::from(version.memory_mib) * BYTES_PER_MIB),
+                ..Record::default()
+            },
             Self::InitRuntimeDone { initialization_type, phase, failure } => {
-                ("platform.initRuntimeDone", Record::init(initialization_type, *phase).ended(*failure))
+                Record::init(initialization_type, *phase).ended(*failure)
             }
             Self::InitReport { initialization_type, took, phase, failure } => {
                 let metrics = Metrics { duration_ms: milliseconds(*took), ..Metrics::default() };
                 let record = Record { metrics: Some(metrics), ..Record::init(initialization_type, *phase) };
-                ("platform.initReport", record.ended(*failure))
+                record.ended(*failure)
             }
-            Self::Start { request_id, tenant_id, version } => (
-                "platform.start",
-                Record {
-                    request_id: Some(request_id),
-                    function_arn: Some(&version.function_arn),
-                    version: Some(&version.version),
-                    tenant_id: *tenant_id,
-                    ..Record::default()
-                },
-            ),
+            Self::Subscription { name, streams, .. } => Record {
+                name: Some(name),
+                state: Some("Subscribed"),
+                types: Some(streams.iter().map(|stream| stream.name()).collect()),
+                ..Record::default()
+            },
+            Self::Extension(status) => Record {
+                name: Some(&status.name),
+                state: Some(status.state),
+                events: Some(&status.events),
+                error_type: status.error_type.as_deref(),
+                ..Record::default()
+            },
+            Self::Start { request_id, tenant_id, version } => Record {
+                request_id: Some(request_id),
+                function_arn: Some(&version.function_arn),
+                version: Some(&version.version),
+                tenant_id: *tenant_id,
+                ..Record::default()
+            },
             Self::RuntimeDone { request_id, duration, produced_bytes, failure } => {
                 let metrics = Metrics {
                     duration_ms: milliseconds(*duration),
                     produced_bytes: Some(*produced_bytes),
                     ..Metrics::default()
                 };
-                ("platform.runtimeDone", Record::event(request_id, metrics).ended(*failure))
+                Record::event(request_id, metrics).ended(*failure)
             }
-            Self::Report { request_id, tenant_id, usage, failure } => {
+            Self::Fault { request_id, .. } | Self::End { request_id } => {
+                Record { request_id: Some(request_id), ..Record::default() }
+            }
+            Self::Report { request_id, tenant_id, usage, failure, overhead } => {
                 let metrics = Metrics {
                     duration_ms: milliseconds(usage.duration),
                     billed_duration_ms: Some(usage.billed_ms),
@@ -163,8 +229,12 @@ impl SystemEvent<'_> {
                     init_duration_ms: usage.init.map(milliseconds),
                     ..Metrics::default()
                 };
-                let record = Record { tenant_id: *tenant_id, ..Record::event(request_id, metrics) };
-                ("platform.report", record.ended(*failure))
+                let spans = overhead.map(|(start, duration)| {
+                    let duration_ms = milliseconds(duration);
+                    vec![Span { name: "extensionOverhead", start: timestamp(start), duration_ms }]
+                });
+                let tenant_id = *tenant_id;
+                Record { spans, tenant_id, ..Record::event(request_id, metrics).ended(*failure) }
             }
         }
     }
@@ -172,17 +242,34 @@ impl SystemEvent<'_> {
 
 /// One line.
 #[derive(Serialize)]
-struct Line<'a> {
+struct Line<'a, R> {
     time: &'a str,
     #[serde(rename = "type")]
     kind: &'static str,
-    record: Record<'a>,
+    record: R,
+}
+
+/// A part of an event, in time.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Span {
+    name: &'static str,
+    start: String,
+    duration_ms: f64,
 }
 
 /// The records of all events; each has some of the members, in this order.
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Record<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    types: Option<Vec<&'static str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<&'a [&'static str]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -207,6 +294,8 @@ struct Record<'a> {
     instance_max_memory: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metrics: Option<Metrics>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spans: Option<Vec<Span>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -277,6 +366,7 @@ mod tests {
             tenant_id: None,
             usage: &usage(Some(463_512)),
             failure: None,
+            overhead: None,
         };
         assert_eq!(
             report.json(TIME),
@@ -287,6 +377,7 @@ mod tests {
             tenant_id: Some("BlueTenant"),
             usage: &usage(None),
             failure: None,
+            overhead: None,
         };
         assert_eq!(
             report.json(TIME),
@@ -327,8 +418,9 @@ mod tests {
             let request_id = "79b5";
             let done = SystemEvent::RuntimeDone { request_id, duration: took, produced_bytes: 0, failure };
             assert_eq!(done.level(), others);
-            let (tenant_id, initialization_type) = (None, "on-demand");
-            assert_eq!(SystemEvent::Report { request_id, tenant_id, usage: &usage, failure }.level(), report);
+            let (tenant_id, initialization_type, overhead) = (None, "on-demand", None);
+            let reported = SystemEvent::Report { request_id, tenant_id, usage: &usage, failure, overhead };
+            assert_eq!(reported.level(), report);
             assert_eq!(SystemEvent::InitRuntimeDone { initialization_type, phase, failure }.level(), others);
             assert_eq!(SystemEvent::InitReport { initialization_type, took, phase, failure }.level(), others);
         }

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::extensions::{self, Api, When};
 use super::stream::{Handle, Stream};
 use super::{ANSWER_BYTES, Call, Posted, PostedError, reply};
 
@@ -60,6 +61,10 @@ enum Route<'a> {
     Error(&'a str),
     InitError,
     Ping,
+    Register,
+    ExtensionNext,
+    ExtensionError(When),
+    Subscribe(Api),
     /// Part of AWS's interface, but not here.
     NotSupported(&'static str),
     Unknown,
@@ -67,10 +72,13 @@ enum Route<'a> {
 
 fn route(path: &str) -> Route<'_> {
     let Some(path) = path.strip_prefix("/2018-06-01/") else {
-        return match path.split('/').nth(2) {
-            Some("extension") => Route::NotSupported("The Extensions API"),
-            Some("logs") => Route::NotSupported("The Logs API"),
-            Some("telemetry") => Route::NotSupported("The Telemetry API"),
+        return match path.strip_suffix('/').unwrap_or(path) {
+            "/2020-01-01/extension/register" => Route::Register,
+            "/2020-01-01/extension/event/next" => Route::ExtensionNext,
+            "/2020-01-01/extension/init/error" => Route::ExtensionError(When::Init),
+            "/2020-01-01/extension/exit/error" => Route::ExtensionError(When::Exit),
+            "/2020-08-15/logs" => Route::Subscribe(Api::Logs),
+            "/2022-07-01/telemetry" => Route::Subscribe(Api::Telemetry),
             _ => Route::Unknown,
         };
     };
@@ -96,8 +104,11 @@ async fn handle(
     let (parts, body) = request.into_parts();
     let route = route(parts.uri.path());
     match (&route, &parts.method) {
-        (Route::Next | Route::Ping, &Method::GET) | (Route::Unknown | Route::NotSupported(_), _) => {}
+        (Route::Next | Route::Ping | Route::ExtensionNext, &Method::GET)
+        | (Route::Unknown | Route::NotSupported(_), _) => {}
         (Route::Response(_) | Route::Error(_) | Route::InitError, &Method::POST) => {}
+        (Route::Register | Route::ExtensionError(_), &Method::POST) | (Route::Subscribe(_), &Method::PUT) => {
+        }
         _ => return reply::method_not_allowed(),
     }
     match route {
@@ -114,6 +125,10 @@ async fn handle(
         }
         Route::Error(id) => answer(id, Some(&parts.headers), body, calls, bodies).await,
         Route::InitError => init_error(&parts.headers, body, calls, bodies).await,
+        Route::Register => extensions::register(&parts.headers, body, calls).await,
+        Route::ExtensionNext => extensions::next(&parts.headers, calls, stream).await,
+        Route::ExtensionError(when) => extensions::error(when, &parts.headers, body, calls).await,
+        Route::Subscribe(api) => extensions::subscribe(api, &parts.headers, body, calls).await,
     }
 }
 
@@ -142,7 +157,7 @@ async fn answer(
     bodies: &Semaphore,
 ) -> Response<Full<Bytes>> {
     let turn = bodies.acquire().await;
-    let answer = match (collect(body).await, error) {
+    let answer = match (collect(body, ANSWER_BYTES).await, error) {
         // The runtime closed the connection within its answer, which therefore counts for nothing.
         (Err(Unread::Truncated), _) => return reply::truncated(),
         (Err(Unread::TooLarge), _) => Posted::TooLarge,
@@ -164,7 +179,7 @@ async fn init_error(
     bodies: &Semaphore,
 ) -> Response<Full<Bytes>> {
     let turn = bodies.acquire().await;
-    let body = match collect(body).await {
+    let body = match collect(body, ANSWER_BYTES).await {
         Ok(body) => body,
         Err(Unread::Truncated) => return reply::truncated(),
         Err(Unread::TooLarge) => Bytes::new(),
@@ -187,15 +202,15 @@ fn posted_error(headers: &HeaderMap, body: Bytes) -> PostedError {
 }
 
 /// Why there is no body.
-enum Unread {
+pub(super) enum Unread {
     Truncated,
     TooLarge,
 }
 
-/// Reads a body into memory, up to [`ANSWER_BYTES`].
-async fn collect(mut body: Incoming) -> Result<Bytes, Unread> {
+/// Reads a body into memory, up to `limit` bytes.
+pub(super) async fn collect(mut body: Incoming, limit: u64) -> Result<Bytes, Unread> {
     let announced = body.size_hint().exact();
-    if announced.is_some_and(|bytes| bytes > ANSWER_BYTES) {
+    if announced.is_some_and(|bytes| bytes > limit) {
         return discard(body, 0).await;
     }
     let mut first = Bytes::new();
@@ -203,7 +218,7 @@ async fn collect(mut body: Incoming) -> Result<Bytes, Unread> {
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Unread::Truncated)?.into_data() else { continue };
         let so_far = first.len() + rest.len();
-        if (so_far + data.len()) as u64 > ANSWER_BYTES {
+        if (so_far + data.len()) as u64 > limit {
             drop(rest);
             return discard(body, (so_far + data.len()) as u64).await;
         }
@@ -248,9 +263,15 @@ mod tests {
             ("/2018-06-01/runtime/invocation/abc/response", Route::Response("abc")),
             ("/2018-06-01/runtime/invocation/abc/error", Route::Error("abc")),
             ("/2018-06-01/runtime/init/error", Route::InitError),
-            ("/2020-01-01/extension/register", Route::NotSupported("The Extensions API")),
-            ("/2020-08-15/logs", Route::NotSupported("The Logs API")),
-            ("/2022-07-01/telemetry", Route::NotSupported("The Telemetry API")),
+            ("/2018-06-01/runtime/restore/next", Route::NotSupported("SnapStart")),
+            ("/2020-01-01/extension/register", Route::Register),
+            ("/2020-01-01/extension/event/next", Route::ExtensionNext),
+            ("/2020-01-01/extension/init/error", Route::ExtensionError(When::Init)),
+            ("/2020-01-01/extension/exit/error", Route::ExtensionError(When::Exit)),
+            ("/2020-08-15/logs", Route::Subscribe(Api::Logs)),
+            ("/2022-07-01/telemetry", Route::Subscribe(Api::Telemetry)),
+            ("/2022-07-01/telemetry/", Route::Subscribe(Api::Telemetry)),
+            ("/2022-07-02/telemetry", Route::Unknown),
             ("/2018-06-01/runtime/invocation/a/b/response", Route::Unknown),
             ("/2018-06-01/runtime/invocation//nothing", Route::Unknown),
             ("/", Route::Unknown),

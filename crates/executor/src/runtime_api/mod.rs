@@ -9,6 +9,7 @@
 //!
 //! - [`mod@self`]: [`Server`]: accepts connections and turns requests into [`Call`]s for the environment's task
 //! - `connection`: one request: route, bounded body, call, reply
+//! - `extensions`: the Extensions, Logs and Telemetry APIs, on the same address
 //! - `stream`: a connection whose end can be watched for; `reply`: the replies, as AWS words them
 //!
 //! What speaks to it is the customer's code: connections, bodies and headers are bounded, and nothing that it does here
@@ -18,11 +19,14 @@
 //! Source: <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>.
 
 mod connection;
+mod extensions;
 mod reply;
 mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+pub(crate) use self::extensions::{Api, ExtensionCall, Refusal, Registered, When};
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
@@ -47,6 +51,8 @@ pub(crate) enum Call {
     Answer { request_id: String, answer: Posted, reply: oneshot::Sender<Verdict> },
     /// Its Init phase has failed.
     InitError { error: PostedError, reply: oneshot::Sender<Verdict> },
+    /// An extension asks something.
+    Extension(Box<ExtensionCall>),
 }
 
 /// One event, as the runtime gets it.

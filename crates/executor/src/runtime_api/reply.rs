@@ -5,8 +5,9 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
+use uuid::Uuid;
 
-use super::{ANSWER_BYTES, Invocation, Verdict};
+use super::{ANSWER_BYTES, Invocation, Refusal, Registered, Verdict, extensions};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -15,6 +16,7 @@ const DEADLINE: HeaderName = HeaderName::from_static("lambda-runtime-deadline-ms
 const FUNCTION_ARN: HeaderName = HeaderName::from_static("lambda-runtime-invoked-function-arn");
 const TRACE_ID: HeaderName = HeaderName::from_static("lambda-runtime-trace-id");
 const TENANT_ID: HeaderName = HeaderName::from_static("lambda-runtime-aws-tenant-id");
+const EVENT_ID: HeaderName = HeaderName::from_static("lambda-extension-event-identifier");
 const CLIENT_CONTEXT: HeaderName = HeaderName::from_static("lambda-runtime-client-context");
 
 /// The event itself.
@@ -62,6 +64,31 @@ pub(super) fn invalid_state(from: &str, to: &str) -> Response<Full<Bytes>> {
         "State transition from {from} to {to} failed for runtime. Error: State transition is not allowed"
     );
     error(StatusCode::FORBIDDEN, "InvalidStateTransition", &message)
+}
+
+/// An extension has registered.
+pub(super) fn registered(registered: &Registered) -> Response<Full<Bytes>> {
+    let mut response = reply(StatusCode::OK, JSON, registered.body.clone());
+    response.headers_mut().insert(extensions::IDENTIFIER, value(&registered.id.to_string()));
+    response
+}
+
+/// An event for an extension.
+pub(super) fn extension_event(event: Bytes) -> Response<Full<Bytes>> {
+    let mut response = reply(StatusCode::OK, JSON, event);
+    response.headers_mut().insert(EVENT_ID, value(&Uuid::new_v4().to_string()));
+    response
+}
+
+/// An extension gets what it subscribed to.
+pub(super) fn subscribed() -> Response<Full<Bytes>> {
+    reply(StatusCode::OK, JSON, Bytes::from_static(b"\"OK\""))
+}
+
+/// An extension does not get what it asked for.
+pub(super) fn refused(refusal: &Refusal) -> Response<Full<Bytes>> {
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::FORBIDDEN);
+    error(status, refusal.error_type, &refusal.message)
 }
 
 /// The connection ended within the body. Hardly anybody will read this.

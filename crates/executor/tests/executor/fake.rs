@@ -23,10 +23,12 @@ use freehold_executor::{Executor, Limits, Options};
 use freehold_ledger::Ledger;
 use freehold_runtimes::catalog::{Catalog, Options as CatalogOptions};
 use freehold_sandbox::image::Image;
-use freehold_sandbox::spec::{Channels, Environment, Exit, Network, Sandbox, SandboxError, Spec};
+use freehold_sandbox::spec::{
+    Channels, CompanionExits, Environment, Exit, Network, Sandbox, SandboxError, Spec,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// How long a test waits for what must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,6 +38,8 @@ pub(crate) struct Program {
     pub(crate) number: usize,
     pub(crate) api: SocketAddr,
     pub(crate) spec: Spec,
+    /// Told of SIGTERM.
+    pub(crate) terminated: Arc<Notify>,
     output: PipeWriter,
 }
 
@@ -54,6 +58,7 @@ impl Program {
 
 type Running = Pin<Box<dyn Future<Output = Exit> + Send>>;
 type Code = Arc<dyn Fn(Program) -> Running + Send + Sync>;
+pub(crate) type Extension = Arc<dyn Fn(String, Program) -> Running + Send + Sync>;
 
 /// What the sandbox was asked to do, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,11 +66,15 @@ pub(crate) enum Deed {
     Start(usize),
     Freeze(usize),
     Thaw(usize),
+    /// SIGTERM.
+    Terminate(usize),
     Stop(usize),
 }
 
 pub(crate) struct FakeSandbox {
     code: Code,
+    /// What external extensions do: each is told which one it is.
+    pub(crate) extension: Option<Extension>,
     pub(crate) deeds: Arc<watch::Sender<Vec<Deed>>>,
     /// Why no environment can be made.
     pub(crate) fails: Option<fn(&Spec) -> SandboxError>,
@@ -96,43 +105,104 @@ impl Sandbox for FakeSandbox {
             .collect();
         let api = listeners[0].local_addr().expect("bound");
         let (read, write) = std::io::pipe().expect("a pipe");
-        let (ended, exit) = watch::channel(None);
-        let running = (self.code)(Program { number, api, spec, output: write });
+        let (ended, exit) = watch::channel(State::default());
         let ended = Arc::new(ended);
-        let tell = Arc::clone(&ended);
-        let task = tokio::spawn(async move {
-            let exit = running.await;
-            tell.send_replace(Some(exit));
-        });
-        let environment = FakeEnvironment {
+        let terminated = Arc::new(Notify::new());
+        let program = {
+            let (spec, terminated) = (spec.clone(), Arc::clone(&terminated));
+            Program { number, api, spec, terminated, output: write }
+        };
+        let mut environment = FakeEnvironment {
             number,
             deeds: Arc::clone(&self.deeds),
-            task: Mutex::new(Some(task)),
+            tasks: Mutex::default(),
+            held: Mutex::new(None),
             ended,
             exit,
+            terminated,
             panics: self.panics_on == Some(number),
         };
+        let running = (self.code)(program);
+        let companions_output = match spec.companions.programs.is_empty() {
+            true => {
+                environment.run(running);
+                None
+            }
+            false => {
+                environment.held = Mutex::new(Some(running));
+                Some(self.start_extensions(&environment, number, api, &spec))
+            }
+        };
         let listeners = listeners.into_iter().map(OwnedFd::from).collect();
-        Ok((Arc::new(environment), Channels { listeners, output: read.into() }))
+        Ok((Arc::new(environment), Channels { listeners, output: read.into(), companions_output }))
     }
+}
+
+impl FakeSandbox {
+    fn start_extensions(
+        &self,
+        environment: &FakeEnvironment,
+        number: usize,
+        api: SocketAddr,
+        spec: &Spec,
+    ) -> OwnedFd {
+        let (read, write) = std::io::pipe().expect("a pipe");
+        let code = self.extension.as_ref().expect("a test with extensions says what they do");
+        for (index, path) in spec.companions.programs.iter().enumerate() {
+            let output = write.try_clone().expect("a pipe");
+            let (spec, terminated) = (spec.clone(), Arc::new(Notify::new()));
+            let name = path.file_name().expect("a file").to_string_lossy().into_owned();
+            let running = code(name, Program { number, api, spec, terminated, output });
+            let tell = Arc::clone(&environment.ended);
+            let task = tokio::spawn(async move {
+                let exit = running.await;
+                tell.send_modify(|state| state.companions[index] = Some(exit));
+            });
+            environment.tasks.lock().expect("no panic holds it").push(task);
+        }
+        read.into()
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct State {
+    program: Option<Exit>,
+    companions: CompanionExits,
+    removed: bool,
 }
 
 struct FakeEnvironment {
     number: usize,
     deeds: Arc<watch::Sender<Vec<Deed>>>,
-    task: Mutex<Option<tokio::task::JoinHandle<()>>>,
-    ended: Arc<watch::Sender<Option<Exit>>>,
-    exit: watch::Receiver<Option<Exit>>,
+    tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    /// The program, which waits for its extensions.
+    held: Mutex<Option<Running>>,
+    ended: Arc<watch::Sender<State>>,
+    exit: watch::Receiver<State>,
+    terminated: Arc<Notify>,
     panics: bool,
 }
 
 impl FakeEnvironment {
+    fn run(&self, running: Running) {
+        let tell = Arc::clone(&self.ended);
+        let task = tokio::spawn(async move {
+            let exit = running.await;
+            tell.send_modify(|state| state.program = Some(exit));
+        });
+        self.tasks.lock().expect("no panic holds it").push(task);
+    }
+
     fn kill(&self) {
-        if let Some(task) = self.task.lock().expect("no panic holds it").take() {
-            task.abort();
-            self.ended.send_if_modified(|exit| exit.is_none().then(|| *exit = Some(Exit::Killed)).is_some());
-            self.deeds.send_modify(|deeds| deeds.push(Deed::Stop(self.number)));
+        if self.exit.borrow().removed {
+            return;
         }
+        self.tasks.lock().expect("no panic holds it").drain(..).for_each(|task| task.abort());
+        self.ended.send_modify(|state| {
+            state.program.get_or_insert(Exit::Killed);
+            state.removed = true;
+        });
+        self.deeds.send_modify(|deeds| deeds.push(Deed::Stop(self.number)));
     }
 }
 
@@ -163,14 +233,39 @@ impl Environment for FakeEnvironment {
         30 * 1024 * 1024 - 5
     }
 
-    async fn stop(&self, _grace: Duration) {
+    async fn stop(&self, grace: Duration) {
+        assert!(grace.is_zero(), "the executor gives programs their time itself");
         self.kill();
     }
 
     async fn exited(&self) -> Exit {
         let mut exit = self.exit.clone();
-        let ended = exit.wait_for(Option::is_some).await.expect("the environment keeps the sender");
-        ended.expect("waited for")
+        let ended = exit.wait_for(|state| state.program.is_some()).await;
+        ended.expect("the environment keeps the sender").program.expect("waited for")
+    }
+
+    async fn proceed(&self) -> Result<(), SandboxError> {
+        if let Some(running) = self.held.lock().expect("no panic holds it").take() {
+            self.run(running);
+        }
+        Ok(())
+    }
+
+    async fn companions_ended(&self, known: usize) -> CompanionExits {
+        let mut exit = self.exit.clone();
+        let news = |state: &State| state.companions.iter().flatten().count() > known || state.removed;
+        exit.wait_for(news).await.expect("the environment keeps the sender").companions
+    }
+
+    fn terminate(&self) {
+        self.deeds.send_modify(|deeds| deeds.push(Deed::Terminate(self.number)));
+        self.terminated.notify_one();
+    }
+
+    async fn socket(&self) -> Result<OwnedFd, SandboxError> {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        Ok(socket(AddressFamily::Inet, SockType::Stream, flags, None).expect("a socket"))
     }
 }
 
@@ -317,6 +412,8 @@ pub(crate) struct Setup {
     pub(crate) bootstrap: bool,
     pub(crate) logging: Logging,
     pub(crate) memory: ReadMemory,
+    /// External extensions, by name.
+    pub(crate) extensions: Vec<&'static str>,
 }
 
 pub(crate) fn setup<F>(code: impl Fn(Program) -> F + Send + Sync + 'static) -> Setup
@@ -325,7 +422,14 @@ where
 {
     let code: Code = Arc::new(move |program| Box::pin(code(program)));
     let deeds = Arc::new(watch::Sender::new(Vec::new()));
-    let sandbox = FakeSandbox { code, deeds, fails: None, panics_on: None, count: AtomicUsize::new(0) };
+    let sandbox = FakeSandbox {
+        code,
+        extension: None,
+        deeds,
+        fails: None,
+        panics_on: None,
+        count: AtomicUsize::new(0),
+    };
     // Tests share the machine: unless a test is about that, a slow runtime is no reason for another environment.
     let limits = Limits { settle_grace: PATIENCE, ..Limits::default() };
     let logging = Logging::default();
@@ -337,10 +441,25 @@ where
         bootstrap: true,
         logging,
         memory: Arc::new(|| None),
+        extensions: Vec::new(),
     }
 }
 
 impl Setup {
+    /// Gives it external extensions, all of which do the same.
+    pub(crate) fn with_extensions<F>(
+        mut self,
+        names: &[&'static str],
+        code: impl Fn(String, Program) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Exit> + Send + 'static,
+    {
+        self.extensions = names.to_vec();
+        self.sandbox.extension = Some(Arc::new(move |name, program| Box::pin(code(name, program))));
+        self
+    }
+
     pub(crate) fn bench(self) -> Bench {
         let code = tempfile::tempdir().expect("a folder");
         if self.bootstrap {
@@ -349,6 +468,14 @@ impl Setup {
             let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             std::fs::set_permissions(&path, executable).expect("permissions");
         }
+        let layers = (!self.extensions.is_empty()).then(|| {
+            let folder = code.path().join("layers");
+            std::fs::create_dir_all(folder.join("extensions/no-extension")).expect("a folder");
+            for name in &self.extensions {
+                std::fs::write(folder.join("extensions").join(name), "#!/bin/sh\n").expect("a file");
+            }
+            folder
+        });
         let version = Arc::new(FunctionVersion {
             key: "hello-1".to_owned(),
             function_arn: "arn:aws:lambda:us-east-1:000000000000:function:hello".to_owned(),
@@ -357,7 +484,7 @@ impl Setup {
             runtime: "provided.al2023".to_owned(),
             handler: "handler".to_owned(),
             code: code.path().to_owned(),
-            layers: None,
+            layers,
             variables: BTreeMap::new(),
             memory_mib: 128,
             timeout: self.timeout,
@@ -392,6 +519,7 @@ pub(crate) fn event(payload: &'static str) -> Event {
         client_context: None,
         trace_header: None,
         tenant_id: None,
+        wants_tail: true,
     }
 }
 

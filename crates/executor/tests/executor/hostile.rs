@@ -152,10 +152,9 @@ async fn what_is_not_there_says_so() {
     let bench = setup(|program: Program| async move {
         let mut client = program.connect().await;
         for (head, status) in [
-            ("POST /2020-01-01/extension/register", 501),
-            ("GET /2020-01-01/extension/event/next", 501),
-            ("PUT /2020-08-15/logs", 501),
-            ("PUT /2022-07-01/telemetry", 501),
+            ("POST /2018-06-01/runtime/restore/next", 501),
+            ("GET /2020-01-01/extension/register", 405),
+            ("POST /2022-07-01/telemetry", 405),
             ("GET /2018-06-01/nothing", 404),
             ("POST /2018-06-01/runtime/invocation/next", 405),
         ] {

@@ -2,6 +2,8 @@
 //! as a function's runtime would, well or badly.
 
 mod answers;
+mod extension;
+mod extensions;
 mod fake;
 mod hostile;
 mod life;
@@ -9,4 +11,5 @@ mod limits;
 mod logging;
 mod provisioned;
 mod speed;
+mod telemetry;
 mod tenants;

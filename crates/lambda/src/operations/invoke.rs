@@ -86,6 +86,7 @@ async fn invoke(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
         client_context,
         trace_header: call.header("x-amzn-trace-id").map(str::to_owned),
         tenant_id: call.header(TENANT_ID).map(str::to_owned),
+        wants_tail: manner.tail,
     };
     let runnable = function.version_for(&call.request_id);
     check_state(&runnable.snapshot)?;

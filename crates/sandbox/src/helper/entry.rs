@@ -67,6 +67,8 @@ pub(crate) struct Entry {
     pub(crate) id: Option<u64>,
     pub(crate) failure: Option<(String, String)>,
     pub(crate) exit_told: bool,
+    /// Other programs run beside its own, whose end is not theirs.
+    pub(crate) companions: bool,
 }
 
 impl Entry {
@@ -86,6 +88,7 @@ impl Entry {
             id: None,
             failure: None,
             exit_told: false,
+            companions: false,
         }
     }
 

@@ -12,7 +12,7 @@ use nix::sys::socket::MsgFlags;
 
 use super::Context;
 use super::table::{Table, Watch};
-use crate::message::{Report, Request};
+use crate::message::{Command, Report, Request};
 use crate::network::guard::Guard;
 use crate::network::rules;
 use crate::packet::{Received, receive, send};
@@ -147,7 +147,9 @@ impl Events {
             Ok(Received::Packet(Request::Start(order), descriptors)) => {
                 self.table.start(order, descriptors);
             }
-            Ok(Received::Packet(Request::Terminate { id }, _)) => self.table.terminate(id),
+            Ok(Received::Packet(Request::Terminate { id }, _)) => self.table.pass_on(id, &Command::Terminate),
+            Ok(Received::Packet(Request::Proceed { id }, _)) => self.table.pass_on(id, &Command::Proceed),
+            Ok(Received::Packet(Request::Socket { id }, _)) => self.table.pass_on(id, &Command::Socket),
             Ok(Received::Packet(Request::Kill { id }, _)) => self.table.kill(id),
             Ok(Received::Nothing) => {}
             // The end, however it came; a server that talks nonsense is treated like a dead one.

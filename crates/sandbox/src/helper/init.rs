@@ -30,7 +30,7 @@ use nix::unistd::{Gid, Pid, Uid, pipe2, pivot_root, setgroups, setresgid, setres
 
 use super::maker::{Blank, During, Failure, report_failure};
 use super::stage::{INSIDE_GROUP, INSIDE_USER, PLAIN};
-use super::{Context, program, user_namespace};
+use super::{Context, companions, program, user_namespace};
 use crate::cgroup::HandleKinds;
 use crate::cgroup::group::Group;
 use crate::message::{Command, Order, Report};
@@ -118,6 +118,11 @@ fn live(
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None).during("block signals of")?;
+    if !order.companions.programs.is_empty() {
+        let share = || cpu_share.set().during("limit the CPU of");
+        drop(namespace);
+        return companions::live(control, &order, (output, writer), listeners, &mask, share);
+    }
     let program::Started { process, gate } = program::start(&order, &writer, image)?;
     cpu_share.set().during("limit the CPU of")?;
     let descriptors: Vec<_> = [output.as_fd()].into_iter().chain(listeners.iter().map(AsFd::as_fd)).collect();
@@ -287,8 +292,17 @@ fn watch(
         while let Ok(Some(_)) = children.read_signal() {}
         match receive::<Command>(control, MsgFlags::MSG_DONTWAIT)? {
             Received::Packet(Command::Terminate, _) => drop(kill(program, Signal::SIGTERM)),
-            Received::Packet(Command::Start(_), _) | Received::Nothing => {}
+            Received::Packet(Command::Socket, _) => pass_socket(control)?,
+            Received::Packet(Command::Start(_) | Command::Proceed, _) | Received::Nothing => {}
             Received::Closed => exit_now(0),
         }
     }
+}
+
+/// Makes a socket in this network namespace, where it stays, for the server to connect.
+pub(super) fn pass_socket(control: BorrowedFd<'_>) -> nix::Result<()> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let made = socket(AddressFamily::Inet, SockType::Stream, flags, None);
+    let descriptors: Vec<_> = made.iter().map(AsFd::as_fd).collect();
+    send(control, &Report::Socket, &descriptors, MsgFlags::empty())
 }

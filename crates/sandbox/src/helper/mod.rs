@@ -6,6 +6,7 @@
 //! - [`nursery`]: a forked child, from which all inits are forked
 //! - [`maker`]: how an init makes its blank environment; nothing slow happens in the helper itself
 //! - [`init`]: pid 1 of an environment: becomes what it is told, starts the [`program`], reaps
+//! - [`companions`]: an environment in which further programs run beside its own
 //! - [`user_namespace`]: how user namespaces are made; [`ordinary`]: what differs where the helper is not root
 //! - [`capture`]: a forked child that takes the image of a process that waits to be captured
 //! - [`table`]: the environments and what happens to them, each an [`entry`]; [`census`]: who is where; [`pool`]: how many blanks
@@ -16,6 +17,7 @@
 
 mod capture;
 mod census;
+mod companions;
 mod entry;
 mod events;
 mod init;

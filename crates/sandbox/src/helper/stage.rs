@@ -136,7 +136,7 @@ impl Stage {
             ("passwd", &user),
             ("group", &group),
             ("hostname", HOST_NAME),
-            ("hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n"),
+            ("hosts", "127.0.0.1 localhost sandbox.localdomain sandbox\n::1 localhost ip6-localhost\n"),
             // Empty where functions are isolated: names are resolved by nobody.
             ("resolv.conf", resolvers),
             (

@@ -19,7 +19,6 @@ use nix::unistd::Pid;
 
 use super::census::Census;
 use super::entry::{Handles, Kind, Stage};
-
 use super::nursery::Nursery;
 use super::pool::Pool;
 use super::stage::PLAIN;
@@ -29,7 +28,6 @@ use crate::cgroup::HandleKinds;
 use crate::cgroup::group::{kills_for_memory, paths, peak_bytes};
 use crate::message::{Answer, Command, Order, Report};
 use crate::network::Internet;
-
 use crate::packet::send;
 use crate::spec::Exit;
 use crate::system::{open_tree, restrict_tree};
@@ -120,11 +118,14 @@ impl Table {
         self.make_missing();
     }
 
-    /// The server wants the program to be asked to end.
-    pub(crate) fn terminate(&mut self, id: u64) {
-        if let Some(control) = self.census.find(id).and_then(|slot| self.control(slot)) {
-            // A full socket means that the init is frozen and has been asked often enough.
-            let _ = send(control.as_fd(), &Command::Terminate, &[], MsgFlags::MSG_DONTWAIT);
+    /// The server wants something of an environment's init.
+    pub(crate) fn pass_on(&mut self, id: u64, command: &Command) {
+        let control = self.census.find(id).and_then(|slot| self.control(slot));
+        // A full socket means that the init is frozen and has been asked often enough.
+        let sent = control
+            .is_some_and(|control| send(control.as_fd(), command, &[], MsgFlags::MSG_DONTWAIT).is_ok());
+        if !sent && matches!(command, Command::Socket) {
+            self.answers.push((Answer::Socket { id }, vec![]));
         }
     }
 
@@ -205,6 +206,9 @@ impl Table {
     /// Sends an order to a blank, with the mounts it names.
     fn give(&mut self, slot: usize, waiting: Waiting) {
         self.census.set_id(slot, waiting.order.id);
+        if let Some(entry) = self.census.get_mut(slot) {
+            entry.companions = !waiting.order.companions.programs.is_empty();
+        }
         self.census.set_stage(slot, Stage::Starting);
         self.pool.observe(self.census.ready(Kind::usual(&self.context.options)));
         let mut descriptors = Vec::new();
@@ -237,7 +241,8 @@ impl Table {
 
     /// The nursery or an init has said something.
     pub(crate) fn report(&mut self, slot: usize, report: Report, descriptors: Vec<OwnedFd>) {
-        let Some(stage) = self.census.get(slot).map(|entry| entry.stage) else { return };
+        let Some(entry) = self.census.get(slot) else { return };
+        let (stage, id, goes_on) = (entry.stage, entry.id, entry.companions);
         match report {
             Report::Cloned { init } => {
                 let is_known_dead = self.unknown.remove(&init);
@@ -256,11 +261,22 @@ impl Table {
             Report::Failed { step, reason } => self.fail(slot, step, reason),
             Report::Exited(exit) => {
                 self.tell_exit(slot, exit);
-                self.end(slot);
+                if !goes_on {
+                    self.end(slot);
+                }
+            }
+            Report::Proceeded { failure } => {
+                self.answers.extend(id.map(|id| (Answer::Proceeded { id, failure }, vec![])));
+            }
+            Report::CompanionEnded { index, exit } => {
+                let exit = if self.is_out_of_memory(slot) { Exit::OutOfMemory } else { exit };
+                self.answers.extend(id.map(|id| (Answer::CompanionEnded { id, index, exit }, vec![])));
+            }
+            Report::Socket => {
+                self.answers.extend(id.map(|id| (Answer::Socket { id }, descriptors)));
             }
             Report::AtGate if stage == Stage::Running => self.begin_capture(slot, &descriptors),
             Report::Captured { bytes } if stage == Stage::Running && descriptors.len() == 2 => {
-                let id = self.census.get(slot).and_then(|entry| entry.id);
                 self.answers.extend(id.map(|id| (Answer::Captured { id, bytes }, descriptors)));
                 self.finish_capture(slot);
             }

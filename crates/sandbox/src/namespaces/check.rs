@@ -2,8 +2,10 @@
 
 use std::path::{Component, Path};
 
-use crate::options::{FILES_BYTES_MAX, FILES_MAX, LISTENERS_MAX, MOUNTS_MAX, Options, REQUEST_BYTES_MAX};
-use crate::spec::{Network, SandboxError, Spec};
+use crate::options::{
+    COMPANIONS_MAX, FILES_BYTES_MAX, FILES_MAX, LISTENERS_MAX, MOUNTS_MAX, Options, REQUEST_BYTES_MAX,
+};
+use crate::spec::{Beginning, Network, SandboxError, Spec};
 
 /// Room for a request's numbers and punctuation beside its texts, in bytes.
 const OVERHEAD_BYTES: usize = 8 << 10;
@@ -32,6 +34,13 @@ fn problem(spec: &Spec) -> Option<String> {
     {
         return Some("it has too many mounts, files or listeners".to_owned());
     }
+    if spec.companions.programs.len() > COMPANIONS_MAX {
+        return Some(format!("it has more than {COMPANIONS_MAX} companions"));
+    }
+    if !spec.companions.programs.is_empty() && spec.beginning != Beginning::Program {
+        // They come first, and a copy must have the process number that its template had.
+        return Some("it has companions and does not begin by executing its program".to_owned());
+    }
     if bytes > FILES_BYTES_MAX {
         return Some(format!("its files have more than {FILES_BYTES_MAX} bytes"));
     }
@@ -46,7 +55,11 @@ fn problem(spec: &Spec) -> Option<String> {
     }
     let inside = spec.mounts.iter().map(|mount| mount.target.as_path());
     let inside = inside.chain(spec.files.iter().map(|(path, ..)| path.as_path()));
-    let mut inside = inside.chain([spec.program.as_path(), spec.working_directory.as_path()]);
+    let inside = inside.chain([spec.program.as_path(), spec.working_directory.as_path()]);
+    let mut inside = inside.chain(spec.companions.programs.iter().map(std::path::PathBuf::as_path));
+    if !spec.companions.programs.is_empty() && !is_plain(&spec.companions.working_directory) {
+        return Some("its companions start in a folder that is not absolute and plain".to_owned());
+    }
     if let Some(path) = inside.find(|path| !is_plain(path)) {
         return Some(format!("the path {} is not absolute and plain", path.display()));
     }
@@ -64,6 +77,9 @@ fn texts(spec: &Spec) -> usize {
         + spec.variables.iter().map(|(name, value)| text(name) + text(value)).sum::<usize>()
         + path(&spec.program)
         + path(&spec.working_directory)
+        + spec.companions.programs.iter().map(|program| path(program)).sum::<usize>()
+        + spec.companions.variables.iter().map(|(name, value)| text(name) + text(value)).sum::<usize>()
+        + path(&spec.companions.working_directory)
 }
 
 /// Absolute, without `.` and `..`.
@@ -75,7 +91,7 @@ fn is_plain(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Beginning, Mount};
+    use crate::spec::{Companions, Mount};
 
     fn spec() -> Spec {
         Spec {
@@ -92,6 +108,7 @@ mod tests {
             cpu_millis: 72,
             network: Network::Isolated,
             listeners: vec!["127.0.0.1:9001".parse().unwrap()],
+            companions: Companions::default(),
         }
     }
 
@@ -110,6 +127,13 @@ mod tests {
             |spec| spec.files = vec![("/x".into(), vec![0; FILES_BYTES_MAX + 1], false)],
             |spec| spec.variables = vec![("A".to_owned(), "\u{1}".repeat(REQUEST_BYTES_MAX / 4))],
             |spec| spec.network = Network::Internet,
+            |spec| spec.companions.programs = vec!["/bin/true".into(); COMPANIONS_MAX + 1],
+            |spec| spec.companions.programs = vec!["bin/true".into()],
+            |spec| {
+                spec.beginning = Beginning::Template;
+                spec.companions.programs = vec!["/bin/true".into()];
+                spec.companions.working_directory = "/".into();
+            },
         ];
         for (number, change) in changes.iter().enumerate() {
             let mut changed = spec();

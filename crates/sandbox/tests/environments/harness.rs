@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use freehold_sandbox::spec::{Beginning, Channels, Environment, Exit, Network, Sandbox, Spec};
+use freehold_sandbox::spec::{Beginning, Channels, Companions, Environment, Exit, Network, Sandbox, Spec};
 use freehold_sandbox::{NamespaceSandbox, Options};
 use tokio::io::AsyncReadExt;
 
@@ -153,13 +153,17 @@ impl Host {
 pub(crate) struct Running {
     pub(crate) environment: Arc<dyn Environment>,
     pub(crate) output: tokio::net::unix::pipe::Receiver,
+    pub(crate) companions_output: Option<tokio::net::unix::pipe::Receiver>,
     pub(crate) listeners: Vec<OwnedFd>,
 }
 
 impl Running {
     pub(crate) fn new(environment: Arc<dyn Environment>, channels: Channels) -> Running {
         let output = tokio::net::unix::pipe::Receiver::from_owned_fd(channels.output).unwrap();
-        Running { environment, output, listeners: channels.listeners }
+        let companions_output = channels
+            .companions_output
+            .map(|output| tokio::net::unix::pipe::Receiver::from_owned_fd(output).unwrap());
+        Running { environment, output, companions_output, listeners: channels.listeners }
     }
 
     /// Waits for the end.
@@ -216,6 +220,7 @@ pub(crate) fn program(program: &str, arguments: &[&str]) -> Spec {
         cpu_millis: 72,
         network: Network::Isolated,
         listeners: vec![],
+        companions: Companions::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`running`]: programs run, speak, end, freeze, are stopped
 //! - [`images`]: a process is captured and goes on in other environments
+//! - [`companions`]: programs beside the main one, and sockets made inside
 //! - [`limits`]: memory, processes, `/tmp`
 //! - [`walls`]: what is seen and allowed from inside
 //! - [`internet`]: what functions with access to the internet reach, in a network made for that
@@ -14,6 +15,7 @@
 
 #![allow(clippy::unwrap_used)] // a test of its own harness: the lint only knows the built-in one
 
+mod companions;
 mod harness;
 mod images;
 mod internet;
@@ -35,6 +37,7 @@ fn main() {
     let roots = [
         running::TESTS,
         images::TESTS,
+        companions::TESTS,
         limits::TESTS,
         walls::TESTS,
         internet::TESTS,
