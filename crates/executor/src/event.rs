@@ -110,6 +110,8 @@ pub struct Usage {
     pub max_memory_mib: u32,
     /// The Init phase, where this event waited for one.
     pub init: Option<Duration>,
+    /// That was not an Init phase, but what follows on the snapshot of one.
+    pub restored: bool,
 }
 
 /// What has become of one configuration of provisioned concurrency.

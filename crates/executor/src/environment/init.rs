@@ -14,7 +14,7 @@ use super::invocation::{Attempt, Ended};
 use super::journal::wall_ms;
 use super::report::Phase;
 use super::shutdown::Reason;
-use super::system::SystemEvent;
+use super::system::{SNAP_START, SystemEvent};
 use super::{Commands, Job, Task};
 use crate::event::InvokeError;
 use crate::runtime_api::{Call, Verdict};
@@ -58,6 +58,8 @@ pub(super) enum InitEnd {
 impl Task {
     /// Starts a sandbox and takes it through its Init phase.
     pub(super) async fn bring_up(&mut self, phase: Phase, limit: Duration) -> InitEnd {
+        let is_restored = phase == Phase::Init && self.initialization_type == SNAP_START;
+        let phase = if is_restored { Phase::Restore } else { phase };
         let began = self.shell.clock.monotonic();
         self.began_ms = wall_ms(&self.shell.clock);
         let mut started = self.start(phase, limit, Rung::Image).await;
@@ -77,6 +79,7 @@ impl Task {
         match (failure, instance) {
             (None, Some(instance)) => {
                 self.init = Some(took);
+                self.restored = is_restored;
                 self.init_ended(Some(&instance), took, phase, None);
                 self.journal.close_telemetry();
                 InitEnd::Ready(instance)
@@ -132,8 +135,9 @@ impl Task {
             if has_extensions {
                 journal.open_telemetry();
             }
-            if phase == Phase::Init {
-                let event = SystemEvent::InitStart { initialization_type, installed, version, log_stream };
+            if phase != Phase::Invoke {
+                let event =
+                    SystemEvent::InitStart { initialization_type, phase, installed, version, log_stream };
                 journal.system(&event);
                 journal.flush();
             }

@@ -309,6 +309,7 @@ impl Task {
             memory_mib: self.version.memory_mib,
             max_memory_mib: self.max_memory_mib,
             init: self.init,
+            restored: self.restored,
         }
     }
 

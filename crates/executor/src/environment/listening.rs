@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::Task;
 use super::instance::Instance;
+use super::report::Phase;
 use super::system::SystemEvent;
 use crate::runtime_api::{Api, ExtensionCall, Refusal};
 use crate::telemetry::Subscription;
@@ -21,6 +22,7 @@ impl Task {
                 if registered.is_ok() && self.journal.open_telemetry() {
                     let (version, log_stream) = (&self.version, self.log_stream.as_str());
                     let event = SystemEvent::InitStart {
+                        phase: Phase::Init,
                         initialization_type: self.initialization_type,
                         installed: &instance.installed,
                         version,

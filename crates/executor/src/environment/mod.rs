@@ -158,6 +158,8 @@ struct Task {
     unreported: Option<Box<Unreported>>,
     /// How long the successful Init phase took.
     init: Option<Duration>,
+    /// It was not an Init phase, but what follows on the snapshot of one.
+    restored: bool,
     /// The event that was answered last.
     answered: Option<String>,
     /// The largest memory use seen, in MiB.

@@ -30,8 +30,15 @@ pub(super) fn report(request_id: &str, usage: &Usage, failure: Option<&Failure>)
         usage.memory_mib,
         usage.max_memory_mib,
     );
-    if let Some(init) = usage.init {
-        line.push_str(&format!("Init Duration: {:.2} ms\t", milliseconds(init)));
+    match usage.init {
+        Some(restore) if usage.restored => {
+            let (took, billed_ms) = (milliseconds(restore), billed_ms(restore, None));
+            line.push_str(&format!(
+                "Restore Duration: {took:.2} ms\tBilled Restore Duration: {billed_ms} ms\t"
+            ));
+        }
+        Some(init) => line.push_str(&format!("Init Duration: {:.2} ms\t", milliseconds(init))),
+        None => {}
     }
     if let Some(failure) = failure {
         line.push_str(&failure.status());
@@ -65,6 +72,17 @@ pub(super) fn init_report(took: Duration, phase: Phase, failure: &Failure) -> St
     format!("INIT_REPORT Init Duration: {:.2} ms\tPhase: {phase}\t{}", milliseconds(took), failure.status())
 }
 
+/// The same of an environment that begins from a snapshot, which is told in any case.
+pub(super) fn restore_report(took: Duration, failure: Option<&Failure>) -> String {
+    let status = failure.map(|failure| format!("\t{}", failure.status())).unwrap_or_default();
+    format!("RESTORE_REPORT Restore Duration: {:.2} ms{status}", milliseconds(took))
+}
+
+/// The first line of the log of an environment that begins from a snapshot.
+pub(super) fn restore_start(installed: &Installed) -> String {
+    format!("RESTORE_START Runtime Version: {}", runtime_version(installed))
+}
+
 /// The first line of an environment's log. AWS's also names the ARN of the runtime's version, which we do not have.
 pub(super) fn init_start(installed: &Installed) -> String {
     format!("INIT_START Runtime Version: {}", runtime_version(installed))
@@ -90,6 +108,8 @@ pub(super) enum Phase {
     Init,
     /// Again, within the first event, because the first attempt failed ("suppressed init").
     Invoke,
+    /// Not at all: what follows on the snapshot of an Init, before the first event.
+    Restore,
 }
 
 impl Phase {
@@ -98,6 +118,7 @@ impl Phase {
         match self {
             Self::Init => "init",
             Self::Invoke => "invoke",
+            Self::Restore => "restore",
         }
     }
 }
@@ -118,7 +139,30 @@ mod tests {
 
     fn usage(duration_us: u64, init_us: Option<u64>) -> Usage {
         let (duration, init) = (Duration::from_micros(duration_us), init_us.map(Duration::from_micros));
-        Usage { duration, billed_ms: billed_ms(duration, init), memory_mib: 128, max_memory_mib: 30, init }
+        Usage {
+            duration,
+            billed_ms: billed_ms(duration, init),
+            memory_mib: 128,
+            max_memory_mib: 30,
+            init,
+            restored: false,
+        }
+    }
+
+    #[test]
+    fn restored_ones_read_as_on_aws() {
+        let usage = Usage { restored: true, ..usage(42_470, Some(133_100)) };
+        assert_eq!(
+            report("8f1c", &usage, None),
+            "REPORT RequestId: 8f1c\tDuration: 42.47 ms\tBilled Duration: 176 ms\tMemory Size: 128 MB\t\
+             Max Memory Used: 30 MB\tRestore Duration: 133.10 ms\tBilled Restore Duration: 134 ms\t"
+        );
+        let took = Duration::from_micros(5_120);
+        assert_eq!(restore_report(took, None), "RESTORE_REPORT Restore Duration: 5.12 ms");
+        assert_eq!(
+            restore_report(took, Some(&Failure::Timeout { timeout_ms: 3_000 })),
+            "RESTORE_REPORT Restore Duration: 5.12 ms\tStatus: timeout"
+        );
     }
 
     #[test]

@@ -166,6 +166,7 @@ impl Task {
             began_ms: 0,
             unreported: None,
             init: None,
+            restored: false,
             answered: None,
             max_memory_mib: 0,
             version,

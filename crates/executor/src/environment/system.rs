@@ -45,6 +45,7 @@ const BYTES_PER_MIB: u64 = 1024 * 1024;
 /// Something that the system tells.
 pub(super) enum SystemEvent<'a> {
     InitStart {
+        phase: Phase,
         initialization_type: &'static str,
         installed: &'a Installed,
         version: &'a FunctionVersion,
@@ -100,10 +101,16 @@ impl SystemEvent<'_> {
     /// The line of the text format, where it has one.
     pub(super) fn text(&self) -> Option<String> {
         match self {
+            Self::InitStart { installed, phase: Phase::Restore, .. } => {
+                Some(report::restore_start(installed))
+            }
             Self::InitStart { installed, .. } => Some(report::init_start(installed)),
             Self::InitRuntimeDone { .. } | Self::RuntimeDone { .. } | Self::Fault { .. } => None,
             Self::Subscription { api, name, streams } => Some(report::subscription(*api, name, streams)),
             Self::Extension(status) => Some(report::extension(status)),
+            Self::InitReport { took, phase: Phase::Restore, failure, .. } => {
+                Some(report::restore_report(*took, *failure))
+            }
             Self::InitReport { took, phase, failure, .. } => {
                 failure.map(|failure| report::init_report(*took, *phase, failure))
             }
@@ -143,6 +150,9 @@ impl SystemEvent<'_> {
     /// Its type, by AWS's name.
     pub(super) fn kind(&self) -> &'static str {
         match self {
+            Self::InitStart { phase: Phase::Restore, .. } => "platform.restoreStart",
+            Self::InitRuntimeDone { phase: Phase::Restore, .. } => "platform.restoreRuntimeDone",
+            Self::InitReport { phase: Phase::Restore, .. } => "platform.restoreReport",
             Self::InitStart { .. } => "platform.initStart",
             Self::InitRuntimeDone { .. } => "platform.initRuntimeDone",
             Self::InitReport { .. } => "platform.initReport",
@@ -171,15 +181,13 @@ impl SystemEvent<'_> {
 
     fn record(&self) -> Record<'_> {
         match self {
-            Self::InitStart { initialization_type, installed, version, log_stream } => Record {
-                initialization_type: Some(initialization_type),
-                phase: Some(Phase::Init.name()),
+            Self::InitStart { initialization_type, phase, installed, version, log_stream } => Record {
                 runtime_version: Some(report::runtime_version(installed)),
                 function_name: Some(&version.name),
                 function_version: Some(&version.version),
                 instance_id: Some(log_stream.replacen("/[", &format!("/{}[", version.name), 1)),
                 instance_max_memory: Some(u64::from(version.memory_mib) * BYTES_PER_MIB),
-                ..Record::default()
+                ..Record::init(initialization_type, *phase)
             },
             Self::InitRuntimeDone { initialization_type, phase, failure } => {
                 Record::init(initialization_type, *phase).ended(*failure)
@@ -226,7 +234,12 @@ impl SystemEvent<'_> {
                     billed_duration_ms: Some(usage.billed_ms),
                     memory_size_mb: Some(usage.memory_mib),
                     max_memory_used_mb: Some(usage.max_memory_mib),
-                    init_duration_ms: usage.init.map(milliseconds),
+                    init_duration_ms: usage.init.filter(|_| !usage.restored).map(milliseconds),
+                    restore_duration_ms: usage.init.filter(|_| usage.restored).map(milliseconds),
+                    billed_restore_duration_ms: usage
+                        .init
+                        .filter(|_| usage.restored)
+                        .map(|restore| report::billed_ms(restore, None)),
                     ..Metrics::default()
                 };
                 let spans = overhead.map(|(start, duration)| {
@@ -303,7 +316,11 @@ struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// Restoring names neither its type nor its phase.
     fn init(initialization_type: &'static str, phase: Phase) -> Self {
+        if phase == Phase::Restore {
+            return Self::default();
+        }
         let (initialization_type, phase) = (Some(initialization_type), Some(phase.name()));
         Self { initialization_type, phase, ..Self::default() }
     }
@@ -336,6 +353,10 @@ struct Metrics {
     max_memory_used_mb: Option<u32>,
     #[serde(rename = "initDurationMs", skip_serializing_if = "Option::is_none")]
     init_duration_ms: Option<f64>,
+    #[serde(rename = "restoreDurationMs", skip_serializing_if = "Option::is_none")]
+    restore_duration_ms: Option<f64>,
+    #[serde(rename = "billedRestoreDurationMs", skip_serializing_if = "Option::is_none")]
+    billed_restore_duration_ms: Option<u64>,
 }
 
 /// With three decimals, as AWS gives them.
@@ -356,6 +377,7 @@ mod tests {
             memory_mib: 256,
             max_memory_mib: 123,
             init: init_us.map(Duration::from_micros),
+            restored: false,
         }
     }
 

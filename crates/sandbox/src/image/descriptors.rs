@@ -169,12 +169,10 @@ impl Descriptors {
     fn check(&self) -> io::Result<()> {
         for (number, (open, _)) in &self.open {
             match open {
-                Open::Pipe(pipe) if Some(*pipe) != self.output => {
-                    if self.ends(*pipe).len() != 2 {
-                        return Err(io::Error::other(format!(
-                            "it has half of a pipe open (descriptor {number})"
-                        )));
-                    }
+                Open::Pipe(pipe) if Some(*pipe) != self.output && self.ends(*pipe).len() != 2 => {
+                    return Err(io::Error::other(format!(
+                        "it has half of a pipe open (descriptor {number})"
+                    )));
                 }
                 Open::Epoll { entries } => {
                     if let Some(entry) = entries.iter().find(|entry| !self.has(entry.number)) {

@@ -141,6 +141,7 @@ fn outcome(answer: Answer) -> Outcome {
         memory_mib: 128,
         max_memory_mib: 30,
         init: None,
+        restored: false,
     };
     Outcome { answer, log_tail: "START\nEND\n".into(), usage }
 }
