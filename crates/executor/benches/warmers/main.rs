@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use freehold_executor::keepalive::{Adaptive, KeepAlive, Policy, WORTH};
+use freehold_executor::keepalive::{Adaptive, KeepAlive, Policy, WORTH, WORTH_PERCENT};
 
 use crate::paper::Paper;
 use crate::report::{Ran, Row};
@@ -37,13 +37,14 @@ enum Kind {
 }
 
 impl Kind {
-    fn warmer(self, name: &Arc<str>) -> Warmer {
+    fn warmer(self, worth_percent: u32, name: &Arc<str>) -> Warmer {
         let own = |setting| Warmer::Own(Policy::new(setting, 1), Arc::clone(name));
         match self {
             Self::Fixed(minutes) => own(KeepAlive::Fixed(duration(minutes))),
             Self::Paper => Warmer::Paper(Paper::new()),
             Self::Adaptive(minutes) => {
-                own(KeepAlive::Adaptive(Adaptive { worth: duration(minutes), ..Adaptive::default() }))
+                let worth = duration(minutes);
+                own(KeepAlive::Adaptive(Adaptive { worth, worth_percent, ..Adaptive::default() }))
             }
         }
     }
@@ -61,12 +62,15 @@ struct Words {
     functions: usize,
     days: f64,
     seed: u64,
+    /// The adaptive policy's share of the mean idle time that a cold start is worth at least.
+    percent: u32,
     plot: Option<PathBuf>,
 }
 
 impl Words {
     fn read() -> Self {
-        let mut words = Self { functions: FUNCTIONS, days: DAYS, seed: 1, plot: None };
+        let mut words =
+            Self { functions: FUNCTIONS, days: DAYS, seed: 1, percent: WORTH_PERCENT, plot: None };
         let mut arguments = std::env::args().skip(1).filter(|word| word != "--bench");
         while let Some(name) = arguments.next() {
             let value = arguments.next().unwrap_or_else(|| panic!("{name} needs a value"));
@@ -75,8 +79,11 @@ impl Words {
                 "--functions" => words.functions = number() as usize,
                 "--days" => words.days = number(),
                 "--seed" => words.seed = number() as u64,
+                "--percent" => words.percent = number() as u32,
                 "--plot" => words.plot = Some(PathBuf::from(&value)),
-                _ => panic!("{name} is not known; there are --functions, --days, --seed and --plot"),
+                _ => {
+                    panic!("{name} is not known; there are --functions, --days, --seed, --percent and --plot")
+                }
             }
         }
         words
@@ -89,12 +96,13 @@ fn main() {
     let mut kinds: Vec<Kind> =
         [0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 240.0].map(Kind::Fixed).to_vec();
     kinds.push(Kind::Paper);
-    kinds.extend([3.0, 5.0, 7.0, own, 14.0, 20.0, 40.0, 80.0].map(Kind::Adaptive));
+    kinds.extend([3.0, 5.0, 8.0, own, 20.0, 40.0, 80.0].map(Kind::Adaptive));
     println!("{} functions, {} days, seed {}", words.functions, words.days, words.seed);
     let ran = run(&words, &kinds);
     report::trace(&ran);
     let rows = Row::all(&ran, &kinds);
     report::policies(&rows, own);
+    report::patterns(&ran, &rows, own);
     if let Some(path) = words.plot {
         std::fs::write(&path, plot::draw(&rows, own)).unwrap_or_else(|error| panic!("{path:?}: {error}"));
         println!("drawn: {}", path.display());
@@ -112,7 +120,7 @@ fn run(words: &Words, kinds: &[Kind]) -> Vec<Ran> {
                 return ran;
             }
             let function = Function::new(words.seed, number, words.functions);
-            ran.push((number, simulate(function, words.days * DAY, kinds)));
+            ran.push((number, simulate(function, words, kinds)));
         }
     };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -124,11 +132,13 @@ fn run(words: &Words, kinds: &[Kind]) -> Vec<Ran> {
     ran.into_iter().map(|(_, ran)| ran).collect()
 }
 
-fn simulate(function: Function, horizon: f64, kinds: &[Kind]) -> Ran {
+fn simulate(function: Function, words: &Words, kinds: &[Kind]) -> Ran {
+    let horizon = words.days * DAY;
     let base = Instant::now();
     let at = |seconds: f64| base + Duration::from_secs_f64(seconds);
     let name: Arc<str> = Arc::from("function");
-    let mut simulations: Vec<_> = kinds.iter().map(|kind| Simulation::new(kind.warmer(&name))).collect();
+    let mut simulations: Vec<_> =
+        kinds.iter().map(|kind| Simulation::new(kind.warmer(words.percent, &name))).collect();
     let mut gaps = report::Gaps::default();
     for (time, runs) in function.events(horizon) {
         gaps.event(time);

@@ -6,7 +6,7 @@ use crate::Kind;
 use crate::report::Row;
 
 const WIDTH: f64 = 1_080.0;
-const HEIGHT: f64 = 520.0;
+const HEIGHT: f64 = 534.0;
 /// The panels: their left edges, their size.
 const PANELS: [f64; 2] = [76.0, 610.0];
 const PANEL: (f64, f64) = (430.0, 330.0);

@@ -2,7 +2,7 @@
 
 use crate::Kind;
 use crate::simulation::Counts;
-use crate::trace::{Function, Trigger};
+use crate::trace::{Function, Pattern, Trigger};
 
 /// One function, and what came of it under each policy.
 pub(crate) struct Ran {
@@ -160,4 +160,42 @@ pub(crate) fn policies(rows: &[Row], own: f64) {
         );
     }
     println!("cold: of all events; mean, median, 3rd quartile: of the functions' own shares; *: the default");
+}
+
+/// Prints how the policies fare with each kind of function: idle memory in percent of what ten fixed minutes take in all, and
+/// cold starts in percent of the events of that kind.
+pub(crate) fn patterns(ran: &[Ran], rows: &[Row], own: f64) {
+    type Which = fn(&Ran) -> bool;
+    let kinds: [(&str, Which); 4] = [
+        ("timers", |it| it.function.trigger == Trigger::Timer),
+        ("regular, no timers", |it| {
+            matches!(it.function.pattern, Pattern::Periodic { .. }) && it.function.trigger != Trigger::Timer
+        }),
+        ("at random, some by the day", |it| matches!(it.function.pattern, Pattern::Random { .. })),
+        ("in bursts", |it| matches!(it.function.pattern, Pattern::Bursts { .. })),
+    ];
+    let shown = [Kind::Fixed(10.0), Kind::Paper, Kind::Adaptive(own)];
+    let ten = rows.iter().find(|row| row.kind == Kind::Fixed(10.0)).expect("it is among them").idle_mb;
+    println!(
+        "\n{:<28} {:>22} {:>22} {:>22}",
+        "by kind: memory, cold", "fixed 10 min", "hybrid", "adaptive *"
+    );
+    for (name, which) in kinds {
+        let of: Vec<_> = ran.iter().filter(|it| which(it)).collect();
+        let events: u64 = of.iter().map(|it| it.counts[0].events).sum();
+        let cells = shown.map(|kind| {
+            let index = rows.iter().position(|row| row.kind == kind).expect("it is among them");
+            let idle = |it: &&Ran| it.counts[index].idle * it.function.memory / (it.days * 86_400.0);
+            let memory = 100.0 * of.iter().map(idle).sum::<f64>() / ten;
+            let cold: u64 = of.iter().map(|it| it.counts[index].cold).sum();
+            format!("{memory:>8.2} % {:>9.4} %", 100.0 * cold as f64 / events as f64)
+        });
+        println!(
+            "{:<28} {:>22} {:>22} {:>22}",
+            format!("{name} ({})", of.len()),
+            cells[0],
+            cells[1],
+            cells[2]
+        );
+    }
 }

@@ -30,7 +30,7 @@ pub const STANDARD: Duration = Duration::from_secs(600);
 
 /// How much idle time of an environment one cold start is worth: what `cargo xtask bench warmers` found to need less memory
 /// than ten fixed minutes, with fewer cold starts.
-pub const WORTH: Duration = Duration::from_secs(600);
+pub const WORTH: Duration = Duration::from_secs(720);
 /// The same in percent of the function's mean idle time.
 pub const WORTH_PERCENT: u32 = 80;
 
