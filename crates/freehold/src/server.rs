@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use freehold_base::clock::{SharedClock, SystemClock};
+use freehold_executor::keepalive::{Adaptive, KeepAlive, STANDARD};
 use freehold_executor::limits::Limits;
 use freehold_executor::logs::FileLogSink;
 use freehold_executor::{Executor, Options as ExecutorOptions};
@@ -28,13 +29,13 @@ use freehold_sandbox::doctor::lacking_protections;
 use freehold_sandbox::options::{InternetOptions, TmpBacking};
 use freehold_sandbox::protection::Protection;
 use freehold_sandbox::spec::Network;
-use freehold_sandbox::{NamespaceSandbox, Options as SandboxOptions};
+use freehold_sandbox::{NamespaceSandbox, Options as SandboxOptions, raise_descriptor_limit};
 use freehold_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::cli::{DoneWithout, FunctionNetwork, FunctionTmp};
+use crate::cli::{DoneWithout, FunctionNetwork, FunctionTmp, KeepAlive as KeepAliveWord};
 use crate::config::Settings;
 use crate::control::Control;
 use crate::endpoint::InnerEndpoint;
@@ -92,6 +93,7 @@ impl Server {
     /// Builds all parts and begins to listen. The port is bound first of all, so that a second server on it fails
     /// before it has touched anything, and served last.
     pub async fn start(settings: Settings) -> Result<Self> {
+        raise_descriptor_limit();
         let listener = TcpListener::bind(settings.listen)
             .await
             .with_context(|| format!("cannot listen on {}", settings.listen))?;
@@ -209,6 +211,7 @@ fn limits(settings: &Settings) -> Limits {
     let aws = Limits {
         account_concurrency: settings.account_concurrency,
         scaling_burst: settings.scaling_burst,
+        keep_alive: keep_alive(settings.keep_alive),
         ..Limits::default()
     };
     match settings.memory_floor_mib {
@@ -284,6 +287,13 @@ fn protection(what: DoneWithout) -> Protection {
         DoneWithout::CpuShare => Protection::CpuShare,
         DoneWithout::Freezer => Protection::Freezer,
         DoneWithout::SeparateUsers => Protection::SeparateUsers,
+    }
+}
+
+fn keep_alive(word: KeepAliveWord) -> KeepAlive {
+    match word {
+        KeepAliveWord::Adaptive => KeepAlive::Adaptive(Adaptive::default()),
+        KeepAliveWord::Fixed => KeepAlive::Fixed(STANDARD),
     }
 }
 

@@ -34,7 +34,7 @@ mod seccomp;
 mod system;
 mod users;
 
-pub use helper::{HELPER_ARGUMENT, helper_main};
+pub use helper::{HELPER_ARGUMENT, helper_main, raise_descriptor_limit};
 pub use namespaces::NamespaceSandbox;
 pub use network::range::{Range, RangeError};
 pub use options::{InternetOptions, Options};

@@ -150,6 +150,7 @@ impl Core {
         match placed {
             Ok(on_demand) => {
                 self.count(pool, -1);
+                self.event_came(now, on_demand);
                 self.take_in(on_demand, event);
             }
             Err(rejection) => self.reject(pool, event, rejection),

@@ -54,6 +54,7 @@ impl Core {
     pub fn stop(&mut self, now: Instant) {
         self.stopping = true;
         self.lacking.clear();
+        self.expect_nothing();
         for pool in self.all_pools() {
             let provisioned = self.pools.get(&pool).is_some_and(Pool::is_provisioned);
             self.drop_free(now, pool, usize::MAX, provisioned);
@@ -65,6 +66,7 @@ impl Core {
     pub fn abort(&mut self, now: Instant) {
         self.stopping = true;
         self.lacking.clear();
+        self.expect_nothing();
         for pool in self.all_pools() {
             let state = self.pools.get_mut(&pool).expect("listed above");
             for event in std::mem::take(&mut state.waiting) {

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::Bench;
 use crate::functions::{Definition, EVENT};
 use crate::load::{Connection, Prepared, Requests, together};
-use crate::support::server::{Server, available_kib, descriptors, resident_kib};
+use crate::support::server::{available_kib, descriptors, resident_kib};
 use crate::table::{Row, ms};
 
 /// Connections that start environments all the time.
@@ -23,12 +23,11 @@ const BURST_TIME: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(2);
 const KIB_EACH: f64 = 2.7 * 1024.0;
 const DESCRIPTORS_EACH: f64 = 4.0;
-/// Raises how many environments there may be; without it, as many are started as the default allows.
-const MORE_ENVIRONMENTS: &str = "--max-environments";
-const DEFAULT_ENVIRONMENTS: usize = 900;
 
 const CONNECTIONS: usize = 64;
 const FUNCTIONS: usize = 4;
+/// Of ten looks, the one that growth is counted from: until then buffers and environments find their number.
+const WARMED_UP: usize = 2;
 /// Growth that is none: what an allocator keeps, in KiB.
 const GROWTH_KIB: u64 = 8 * 1024;
 
@@ -75,10 +74,8 @@ pub(crate) async fn burst(bench: &mut Bench) -> Result<()> {
 }
 
 pub(crate) async fn alive(bench: &mut Bench) -> Result<()> {
-    let raised = Server::knows(MORE_ENVIRONMENTS)?;
-    let count = if raised { bench.count(3_000, 500) } else { bench.count(DEFAULT_ENVIRONMENTS, 300) };
-    let settings: &[&str] = if raised { &[MORE_ENVIRONMENTS, "3500"] } else { &[] };
-    let server = Server::start_with(&bench.folder("alive")?, settings)?;
+    let count = bench.count(3_000, 300);
+    let server = bench.server("alive")?;
     let address = server.address()?;
     let mut client = server.client().await?;
     let definition = Definition::python(bench.python.runtime.id)?;
@@ -128,13 +125,13 @@ pub(crate) async fn million(bench: &mut Bench) -> Result<()> {
         let (serving, helping) = (server.id(), server.helper()?);
         looks.push((resident_kib(serving)? + resident_kib(helping)?, descriptors(serving)?));
     }
-    let (first, last) = (looks[0], looks[looks.len() - 1]);
+    let (first, last) = (looks[WARMED_UP], looks[looks.len() - 1]);
     let grown = last.0.saturating_sub(first.0);
     let met = failed == 0 && grown <= GROWTH_KIB && last.1 <= first.1 + CONNECTIONS;
     let what = format!("{events} events in one run, {CONNECTIONS} connections");
     let row = Row::value(what, format!("{failed} errors"));
     let ratio = format!(
-        "{:.0}/s; server and helper {} KiB after a tenth, {} KiB at the end; descriptors {} and {}",
+        "{:.0}/s; server and helper {} KiB after three tenths, {} KiB at the end; descriptors {} and {}",
         events as f64 / took.as_secs_f64(),
         first.0,
         last.0,

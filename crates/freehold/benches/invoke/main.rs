@@ -4,7 +4,7 @@
 //!
 //! - [`mod@self`]: the parts and their order
 //! - `cold`, `warm`, `crowd`, `idle`: the parts
-//! - `load`: the load generator; `floors`: the echo server and bare forks; `functions`: what is invoked; `table`: the result
+//! - `load`: the load generator; `floors`: the echo server and bare forks; `functions`: what is invoked; `table`, `plot`: the result
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -15,10 +15,11 @@ mod floors;
 mod functions;
 mod idle;
 mod load;
+mod plot;
 mod table;
 mod warm;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -30,6 +31,9 @@ use crate::floors::Echo;
 use crate::support::python;
 use crate::support::server::Server;
 use crate::table::Table;
+
+/// Where the picture of all distributions goes.
+const PLOT: &str = "--plot=";
 
 type Step<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
@@ -89,11 +93,12 @@ fn main() -> Result<()> {
     if words.iter().any(|word| word == floors::ECHO_SERVER) {
         return floors::serve_echo();
     }
-    let mut quick = false;
+    let (mut quick, mut plotted) = (false, None);
     let mut wanted = Vec::new();
     for word in &words {
         match word.as_str() {
             "--quick" => quick = true,
+            word if word.starts_with(PLOT) => plotted = Some(PathBuf::from(&word[PLOT.len()..])),
             // Cargo's own.
             "--bench" => {}
             name if PARTS.iter().any(|part| part.name == name) => wanted.push(name),
@@ -105,10 +110,10 @@ fn main() -> Result<()> {
     }
     // One thread: the generator leaves the machine to what it measures.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(measure(quick, &wanted))
+    runtime.block_on(measure(quick, &wanted, plotted.as_deref()))
 }
 
-async fn measure(quick: bool, wanted: &[&str]) -> Result<()> {
+async fn measure(quick: bool, wanted: &[&str], plotted: Option<&Path>) -> Result<()> {
     let python = python()?;
     eprintln!("runtime: {} ({})", python.runtime.id, python.version);
     let (table, echo, folder) = (Table::default(), Echo::start()?, tempfile::tempdir()?);
@@ -126,5 +131,5 @@ async fn measure(quick: bool, wanted: &[&str]) -> Result<()> {
         }
     }
     bench.table.print();
-    Ok(())
+    plotted.map_or(Ok(()), |path| plot::write(path, &bench.table.strips()))
 }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::plot::Strip;
+
 /// Columns of a picture.
 const PICTURE_COLUMNS: usize = 24;
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -15,6 +17,7 @@ pub(crate) struct Row {
     ratio: String,
     met: Option<bool>,
     picture: String,
+    strip: Option<Strip>,
 }
 
 impl Row {
@@ -22,10 +25,13 @@ impl Row {
     pub(crate) fn of(what: impl Into<String>, series: &mut [Duration]) -> Self {
         series.sort_unstable();
         let figures = [at(series, 0.5), at(series, 0.99), at(series, 1.0)].map(ms);
+        let what = what.into();
+        let strip = Some(Strip::of(&what, series));
         Self {
             figures,
             picture: picture(series),
-            ..Self::value(format!("{} (n = {})", what.into(), series.len()), "")
+            strip,
+            ..Self::value(format!("{what} (n = {})", series.len()), "")
         }
     }
 
@@ -38,6 +44,7 @@ impl Row {
             ratio: String::new(),
             met: None,
             picture: String::new(),
+            strip: None,
         }
     }
 
@@ -72,6 +79,11 @@ impl Table {
     pub(crate) fn add(&mut self, row: Row) {
         eprintln!("{}", row.line());
         self.0.push(row);
+    }
+
+    /// The distributions of all series.
+    pub(crate) fn strips(self) -> Vec<Strip> {
+        self.0.into_iter().filter_map(|row| row.strip).collect()
     }
 
     /// Prints the whole.

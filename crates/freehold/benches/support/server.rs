@@ -31,16 +31,10 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it on a data folder.
     pub(crate) fn start(data: &Path) -> Result<Self> {
-        Self::start_with(data, &[])
-    }
-
-    /// Starts it with more settings.
-    pub(crate) fn start_with(data: &Path, settings: &[&str]) -> Result<Self> {
         let start = Instant::now();
         let mut child = Command::new(BINARY)
             .args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--data"])
             .arg(data)
-            .args(settings)
             .stdout(Stdio::piped())
             .spawn()?;
         let mut line = String::new();
@@ -49,12 +43,6 @@ impl Server {
         let endpoint =
             line.split_whitespace().find(|word| word.starts_with("http")).context("no address")?.to_owned();
         Ok(Self { child, endpoint, ready })
-    }
-
-    /// Whether `serve` knows a setting, such as one that raises a limit.
-    pub(crate) fn knows(setting: &str) -> Result<bool> {
-        let help = Command::new(BINARY).args(["serve", "--help"]).output()?;
-        Ok(String::from_utf8_lossy(&help.stdout).contains(setting))
     }
 
     /// Where it listens.

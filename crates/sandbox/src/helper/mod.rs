@@ -9,7 +9,7 @@
 //! - [`user_namespace`]: how user namespaces are made; [`ordinary`]: what differs where the helper is not root
 //! - [`capture`]: a forked child that takes the image of a process that waits to be captured
 //! - [`table`]: the environments and what happens to them, each an [`entry`]; [`census`]: who is where; [`pool`]: how many blanks
-//!   are kept ready; [`events`]: the loop that waits
+//!   are kept ready; [`volume`]: file systems behind `/tmp`, and their second use; [`events`]: the loop that waits
 //!
 //! It has one thread, root's rights (or an ordinary user's, within a namespace of his own), an empty environment and no descriptor but its socket. It ignores the terminal's signals
 //! and ends when the server's end of the socket is closed, however that came about, taking everything with it.
@@ -29,6 +29,7 @@ mod stage;
 mod state;
 mod table;
 mod user_namespace;
+mod volume;
 
 use std::ffi::OsString;
 use std::io;
@@ -228,9 +229,9 @@ pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>, String> {
     }))
 }
 
-/// Each environment takes about four of the helper's descriptors, and seven while it is a blank. Root may have more than it was
-/// given.
-fn raise_descriptor_limit() {
+/// Lets this process have as many descriptors as its hard limit allows, and root more than it was given: an environment takes
+/// about four of the helper's (seven while it is a blank) and seven of the server's; the usual limit is for 150 of them.
+pub fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     const DESCRIPTORS: u64 = 8 * options::ENVIRONMENTS_MAX as u64;
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)

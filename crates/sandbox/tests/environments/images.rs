@@ -214,7 +214,10 @@ async fn what_cannot_be_captured_says_why() {
         ("import mmap; shared = mmap.mmap(-1, 4096); gate()", "shares memory"),
         ("process = posix.fork()\nif not process: time.sleep(3600)\ngate()", "processes of its own"),
         ("import signal; signal.setitimer(signal.ITIMER_REAL, 3600); gate()", "timers"),
-        ("reader, writer = posix.pipe(); posix.set_blocking(writer, False); posix.write(writer, b'x' * 5000); gate()", "too full"),
+        (
+            "reader, writer = posix.pipe(); posix.set_blocking(writer, False); posix.write(writer, b'x' * 5000); gate()",
+            "too full",
+        ),
         (
             "import signal; signals = posix.eventfd(0); folder = posix.open('/tmp', 0); gate()",
             "a folder open",
@@ -282,7 +285,10 @@ setTimeout(() => fs.readFile('/etc/passwd', (error, text) => {
         spec.memory_mib = 512;
         let (exit, text) = host.run(spec).await.finish().await;
         let words: Vec<_> = text.split_whitespace().collect();
-        assert!(exit == Exit::Status(0) && words.len() == 6 && words[0] == format!("TOLD={told}"), "{exit:?} {text}");
+        assert!(
+            exit == Exit::Status(0) && words.len() == 6 && words[0] == format!("TOLD={told}"),
+            "{exit:?} {text}"
+        );
         assert_eq!(words[3..], ["14999995", "true", "bye"], "{text}");
         assert!(seen.insert(words[1].to_owned()) && seen.insert(words[2].to_owned()), "{text}");
     }
