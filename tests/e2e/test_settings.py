@@ -205,7 +205,7 @@ def test_snap_start_is_kept(client, make, need):
 
 def test_a_host_without_room_for_functions_throttles(own_server, python):
     """Memory that is to stay free is not given to a function: the event meets AWS's 429, and the server lives."""
-    server = own_server(arguments=["--memory-floor-mib", str(1 << 40)])
+    server = own_server(arguments=["--memory-floor-percent", "100"])
     client = server.client()
     function = functions.create(client, "large", python, HANDLER, ECHO)
     assert throttled(function) == "ConcurrentInvocationLimitExceeded"

@@ -139,10 +139,10 @@ pub struct Serve {
     #[arg(long, env = "FREEHOLD_SCALING_BURST", value_name = "COUNT")]
     pub scaling_burst: Option<u32>,
 
-    /// Memory of this host that functions leave free: beyond it idle environments are dropped, then events throttled
-    /// [default: 512, or 5 % of all, whichever is more].
-    #[arg(long, env = "FREEHOLD_MEMORY_FLOOR_MIB", value_name = "MIB")]
-    pub memory_floor_mib: Option<u64>,
+    /// Memory of this host that functions leave free, in hundredths of all: beyond it idle environments are dropped, then
+    /// events throttled [default: 5, and 512 MiB or a quarter at least].
+    #[arg(long, env = "FREEHOLD_MEMORY_FLOOR_PERCENT", value_name = "PERCENT")]
+    pub memory_floor_percent: Option<u64>,
 
     /// How long idle environments are kept: as each function's past makes it worth, and made again just before the next
     /// event where that can be told; or each for ten minutes [default: adaptive].

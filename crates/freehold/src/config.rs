@@ -60,8 +60,8 @@ pub struct Settings {
     pub account_concurrency: u32,
     /// New environments that one function may start within the scaling period.
     pub scaling_burst: u32,
-    /// Memory of this host that functions leave free, in MiB, where it is not left to the executor.
-    pub memory_floor_mib: Option<u64>,
+    /// Memory of this host that functions leave free, in hundredths of all, where it is not left to the executor.
+    pub memory_floor_percent: Option<u64>,
     /// How long idle environments are kept.
     pub keep_alive: KeepAlive,
     /// What the server logs about itself.
@@ -90,7 +90,7 @@ impl Settings {
         Self::check(layer!(flags over file:
             listen, data, store, blobs, region, account, access_key_id, secret_access_key, allow_plain_http, function_network,
             function_resolvers, function_private_networks, function_tmp, runtime_folders, allow_without_memory_limit,
-            allow_without, account_concurrency, scaling_burst, memory_floor_mib, keep_alive, log,
+            allow_without, account_concurrency, scaling_burst, memory_floor_percent, keep_alive, log,
         ))
     }
 
@@ -108,6 +108,9 @@ impl Settings {
             _ => bail!("access_key_id and secret_access_key go together: one of them is missing"),
         };
         check_public(listen, credentials.as_ref(), words.allow_plain_http.unwrap_or(false))?;
+        if words.memory_floor_percent.is_some_and(|percent| percent > 100) {
+            bail!("memory_floor_percent must be from 0 to 100");
+        }
         Ok(Self {
             development_key: credentials.is_none() && listen.ip().is_loopback(),
             listen,
@@ -129,7 +132,7 @@ impl Settings {
                 ACCOUNT_CONCURRENCY,
             )?,
             scaling_burst: count("scaling_burst", words.scaling_burst, SCALING_BURST)?,
-            memory_floor_mib: words.memory_floor_mib,
+            memory_floor_percent: words.memory_floor_percent,
             keep_alive: words.keep_alive.unwrap_or(KeepAlive::Adaptive),
             log: words.log.unwrap_or_else(|| "info".to_owned()),
         })
@@ -293,13 +296,19 @@ mod tests {
     fn concurrency_is_awss_unless_it_is_set() {
         let settings = merge(Serve::default(), "").expect("valid");
         assert_eq!((settings.account_concurrency, settings.scaling_burst), (1_000, 1_000));
-        assert_eq!(settings.memory_floor_mib, None);
+        assert_eq!(settings.memory_floor_percent, None);
         let flags = Serve { scaling_burst: Some(70), ..Serve::default() };
-        let settings = merge(flags, "account_concurrency = 5000\nscaling_burst = 60\nmemory_floor_mib = 100")
-            .expect("valid");
-        assert_eq!(settings.memory_floor_mib, Some(100));
+        let settings =
+            merge(flags, "account_concurrency = 5000\nscaling_burst = 60\nmemory_floor_percent = 20")
+                .expect("valid");
+        assert_eq!(settings.memory_floor_percent, Some(20));
         assert_eq!((settings.account_concurrency, settings.scaling_burst), (5_000, 70));
-        for wrong in ["account_concurrency = 0", "scaling_burst = 0", "account_concurrency = 1000001"] {
+        for wrong in [
+            "account_concurrency = 0",
+            "scaling_burst = 0",
+            "account_concurrency = 1000001",
+            "memory_floor_percent = 101",
+        ] {
             let error = merge(Serve::default(), wrong).expect_err("out of range").to_string();
             assert!(error.starts_with(&wrong[..wrong.find(' ').expect("a key")]), "{error}");
         }

@@ -214,8 +214,8 @@ fn limits(settings: &Settings) -> Limits {
         keep_alive: keep_alive(settings.keep_alive),
         ..Limits::default()
     };
-    match settings.memory_floor_mib {
-        Some(memory_floor_mib) => Limits { memory_floor_mib, memory_floor_percent: 0, ..aws },
+    match settings.memory_floor_percent {
+        Some(memory_floor_percent) => Limits { memory_floor_mib: 0, memory_floor_percent, ..aws },
         None => aws,
     }
 }
