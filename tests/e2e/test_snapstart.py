@@ -1,10 +1,13 @@
 """SnapStart: published versions that start from a snapshot of themselves, and what they are until it is there."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from botocore.exceptions import ClientError, WaiterError
 
 from harness import functions
 from harness.functions import zip_of
+from harness.waiting import wait_until
 
 HANDLER = "lambda_function.handler"
 SNAP_START = {"ApplyOn": "PublishedVersions"}
@@ -14,7 +17,7 @@ identity = str(uuid.uuid4())
 
 def handler(event, context):
     time.sleep(event.get("seconds", 0))
-    return {"identity": identity, "began": os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"], "random": random.random(),
+    return {"identity": identity, "environment": context.log_stream_name, "began": os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"], "random": random.random(),
             "uuid": str(uuid.uuid4()), "bytes": os.urandom(16).hex()}
 """
 BROKEN = "import nothing_of_this_name\ndef handler(event, context):\n    return 1\n"
@@ -68,14 +71,35 @@ def test_a_version_is_active_once_its_snapshot_is_made(client, published):
     client.get_waiter("published_version_active").wait(FunctionName="snap", Qualifier="1", WaiterConfig={"Delay": 1})
     assert shown(client, "1") == ("Active", None, "On")
     assert shown(client, "$LATEST") == ("Active", None, "Off")
-    first = function({}, Qualifier="1").value()
-    assert first["began"] == "snap-start"
-    client.server.stop()
+    pool = ThreadPoolExecutor(3)
+
+    def at_once():
+        """The answers of several environments, by environment."""
+        events = [pool.submit(function, {"seconds": 0.5}, Qualifier="1") for _ in range(3)]
+        answers = [event.result().value() for event in events]
+        by_environment = {each["environment"]: each for each in answers}
+        return by_environment if len(by_environment) > 1 else None
+
+    answers = list(wait_until(at_once, "several environments answer").values())
+    assert {each["began"] for each in answers} == {"snap-start"}
+    assert len({each["identity"] for each in answers}) == 1, "all go on from one Init phase"
+    for member in ("random", "uuid", "bytes"):
+        assert len({each[member] for each in answers}) == len(answers), f"{member} is each environment's own"
+
+
+def test_a_version_answers_after_a_restart_too(client, published):
+    """It stays Active; its snapshot is made again, from an Init phase of its own, and environments start from it again."""
+    function = published(SOURCE)
+    client.get_waiter("published_version_active").wait(FunctionName="snap", Qualifier="1", WaiterConfig={"Delay": 1})
+    before = function({}, Qualifier="1").value()
+    client.server.kill()
     client.server.start()
     function.client = client.server.client()
-    second = function({}, Qualifier="1").value()
+    assert shown(function.client, "1") == ("Active", None, "On")
+    after = function({}, Qualifier="1").value()
+    assert after["identity"] != before["identity"], "nothing of a snapshot outlives its server"
     for member in ("random", "uuid", "bytes"):
-        assert first[member] != second[member]
+        assert before[member] != after[member]
 
 
 def test_a_version_whose_init_fails_has_failed(client, published):

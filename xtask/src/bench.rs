@@ -39,6 +39,21 @@ pub(crate) enum Name {
     },
     /// How long the sandbox takes to start an environment.
     Sandbox,
+    /// Keep-alive policies on a synthetic trace: cold starts against idle memory; draws docs/plots/warmers.svg.
+    Warmers {
+        /// How many functions.
+        #[arg(long, default_value_t = 300)]
+        functions: u32,
+        /// For how many days.
+        #[arg(long, default_value_t = 7)]
+        days: u32,
+        /// The trace's seed.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Where the picture goes.
+        #[arg(long, default_value = "docs/plots/warmers.svg")]
+        plot: PathBuf,
+    },
     /// The executor's core alone: a million events of random schedules, every invariant checked.
     Executor,
 }
@@ -73,6 +88,14 @@ pub(crate) fn run(name: Name) -> Result<()> {
         Name::Executor => {
             let mut command = run::cargo(&["test", "-q", "--release", "-p", "freehold-executor", "--lib"]);
             command.args(["--", "--ignored", "--exact", "core::simulation::a_million_events", "--nocapture"]);
+            command
+        }
+        Name::Warmers { functions, days, seed, plot } => {
+            let mut command =
+                run::cargo(&["bench", "-q", "-p", "freehold-executor", "--bench", "warmers", "--"]);
+            let (functions, days, seed) = (functions.to_string(), days.to_string(), seed.to_string());
+            command.args(["--functions", &functions, "--days", &days, "--seed", &seed, "--plot"]);
+            command.arg(std::path::absolute(plot)?);
             command
         }
         Name::Sandbox => {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use freehold_base::limits::MEMORY_PER_VCPU_MIB;
 use freehold_runtimes::catalog::Installed;
-use freehold_runtimes::template::{TEMPLATE_MEMORY_MIB, has_template, template};
+use freehold_runtimes::template::{TEMPLATE_MEMORY_MIB, has_template, template, template_memory_mib};
 use freehold_sandbox::image::Image;
 use freehold_sandbox::spec::{Beginning, Network, Sandbox, SandboxError, Spec};
 
@@ -28,13 +28,15 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 /// The memory that images of versions may take together, in bytes. The one used longest ago goes first; its version boots then.
 const VERSIONS_BYTES_MAX: u64 = 2 << 30;
+/// Images of runtimes kept at once: a few dozen MiB each.
+const RUNTIMES_MAX: usize = 32;
 /// The size of a template's `/tmp`, in MiB: AWS's smallest, which is ready at hand.
 const TEMPLATE_TMP_MIB: u32 = 512;
 
 /// Where the image of a runtime is.
 enum Shelf {
     Making,
-    Ready(Arc<Image>),
+    Ready { image: Arc<Image>, used: Instant },
     Failed { until: Instant, wait: Duration },
 }
 
@@ -45,8 +47,25 @@ struct OfVersion {
 
 #[derive(Default)]
 struct State {
-    runtimes: HashMap<&'static str, Shelf>,
+    /// By identifier, and the memory that the template was made for.
+    runtimes: HashMap<(&'static str, u32), Shelf>,
     versions: HashMap<String, OfVersion>,
+}
+
+impl State {
+    /// Forgets the image of a runtime that was used longest ago, where there are too many.
+    fn make_room(&mut self) {
+        let used = |shelf: &Shelf| match shelf {
+            Shelf::Ready { used, .. } => Some(*used),
+            Shelf::Making | Shelf::Failed { .. } => None,
+        };
+        if self.runtimes.len() >= RUNTIMES_MAX
+            && let Some((_, oldest)) =
+                self.runtimes.iter().filter_map(|(key, shelf)| Some((used(shelf)?, *key))).min()
+        {
+            self.runtimes.remove(&oldest);
+        }
+    }
 }
 
 /// All images.
@@ -61,29 +80,39 @@ impl Images {
     }
 
     /// The image of a runtime. If there is none yet, it is made meanwhile.
-    pub(crate) fn of_runtime(self: &Arc<Self>, installed: &Arc<Installed>) -> Option<Arc<Image>> {
+    pub(crate) fn of_runtime(
+        self: &Arc<Self>,
+        installed: &Arc<Installed>,
+        memory_mib: u32,
+    ) -> Option<Arc<Image>> {
         if !self.sandbox.has_images() || !has_template(installed) {
             return None;
         }
+        let memory_mib = template_memory_mib(installed, memory_mib);
+        let key = (installed.runtime.id, memory_mib);
         let mut state = self.lock();
-        let wait = match state.runtimes.get(installed.runtime.id) {
-            Some(Shelf::Ready(image)) => return Some(Arc::clone(image)),
+        let wait = match state.runtimes.get_mut(&key) {
+            Some(Shelf::Ready { image, used }) => {
+                *used = Instant::now();
+                return Some(Arc::clone(image));
+            }
             Some(Shelf::Making) => return None,
             Some(Shelf::Failed { until, .. }) if Instant::now() < *until => return None,
             Some(Shelf::Failed { wait, .. }) => (*wait * 2).min(RETRY_AFTER_MAX),
             None => RETRY_AFTER,
         };
-        state.runtimes.insert(installed.runtime.id, Shelf::Making);
+        state.make_room();
+        state.runtimes.insert(key, Shelf::Making);
         let (images, installed) = (Arc::clone(self), Arc::clone(installed));
         tokio::spawn(async move {
-            let shelf = match make(images.sandbox.as_ref(), &installed).await {
-                Ok(image) => Shelf::Ready(image),
+            let shelf = match make(images.sandbox.as_ref(), &installed, memory_mib).await {
+                Ok(image) => Shelf::Ready { image, used: Instant::now() },
                 Err(error) => {
                     tracing::info!(%error, runtime = installed.runtime.id, "environments boot: no image can be made");
                     Shelf::Failed { until: Instant::now() + wait, wait }
                 }
             };
-            images.lock().runtimes.insert(installed.runtime.id, shelf);
+            images.lock().runtimes.insert(key, shelf);
         });
         None
     }
@@ -118,7 +147,7 @@ impl Images {
         let mut state = self.lock();
         state.versions.retain(|_, kept| !Arc::ptr_eq(&kept.image, image));
         for shelf in state.runtimes.values_mut() {
-            if matches!(shelf, Shelf::Ready(ready) if Arc::ptr_eq(ready, image)) {
+            if matches!(shelf, Shelf::Ready { image: ready, .. } if Arc::ptr_eq(ready, image)) {
                 *shelf = Shelf::Failed { until: Instant::now() + RETRY_AFTER, wait: RETRY_AFTER };
             }
         }
@@ -131,8 +160,12 @@ impl Images {
 }
 
 /// Runs a runtime up to its gate, in an environment that reaches nothing and holds no code but the runtime's own.
-async fn make(sandbox: &dyn Sandbox, installed: &Installed) -> Result<Arc<Image>, SandboxError> {
-    let launch = template(installed);
+async fn make(
+    sandbox: &dyn Sandbox,
+    installed: &Installed,
+    memory_mib: u32,
+) -> Result<Arc<Image>, SandboxError> {
+    let launch = template(installed, memory_mib);
     let name = sandbox_name();
     let spec = Spec {
         beginning: Beginning::Template,

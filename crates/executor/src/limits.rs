@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use freehold_base::limits;
 
+use crate::keepalive::KeepAlive;
+
 /// How long an environment that asked for its next event stays unfrozen. Freezing and thawing cost a round trip to the
 /// sandbox each; an environment that gets its next event within this time pays neither.
 pub const FREEZE_DELAY: Duration = Duration::from_millis(10);
@@ -14,9 +16,6 @@ pub const FREEZE_DELAY: Duration = Duration::from_millis(10);
 /// starts take longer, for whatever reason, it waits as long as the version's last start took: at worst twice what the
 /// start alone would have been.
 pub const SETTLE_GRACE: Duration = Duration::from_millis(20);
-
-/// How long an environment without events is kept.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Environments that are in their Init phase for provisioned concurrency at once, over all functions: few, so that events
 /// find the processors free. AWS takes "a minute or two" for its own.
@@ -67,7 +66,7 @@ pub struct Limits {
     /// What an environment of a function that has not run yet is taken to use, in MiB.
     pub environment_estimate_mib: u64,
     /// How long an environment without events is kept.
-    pub idle_timeout: Duration,
+    pub keep_alive: KeepAlive,
     /// How long an idle environment stays unfrozen.
     pub freeze_delay: Duration,
     /// How long a new event waits at least for an environment that has answered but not yet asked for its next event.
@@ -90,7 +89,7 @@ impl Default for Limits {
             memory_floor_mib: MEMORY_FLOOR_MIB,
             memory_floor_percent: MEMORY_FLOOR_PERCENT,
             environment_estimate_mib: ENVIRONMENT_ESTIMATE_MIB,
-            idle_timeout: IDLE_TIMEOUT,
+            keep_alive: KeepAlive::default(),
             freeze_delay: FREEZE_DELAY,
             settle_grace: SETTLE_GRACE,
             init_timeout: limits::INIT_TIMEOUT,

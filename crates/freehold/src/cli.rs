@@ -144,6 +144,11 @@ pub struct Serve {
     #[arg(long, env = "FREEHOLD_MEMORY_FLOOR_MIB", value_name = "MIB")]
     pub memory_floor_mib: Option<u64>,
 
+    /// How long idle environments are kept: as each function's past makes it worth, and made again just before the next
+    /// event where that can be told; or each for ten minutes [default: adaptive].
+    #[arg(long, env = "FREEHOLD_KEEP_ALIVE", value_name = "HOW")]
+    pub keep_alive: Option<KeepAlive>,
+
     /// What the server logs about itself, such as `info` or `freehold_gateway=debug` [default: info].
     #[arg(long, env = "FREEHOLD_LOG", value_name = "FILTER")]
     pub log: Option<String>,
@@ -179,6 +184,16 @@ pub enum FunctionTmp {
     Disk,
     /// In the function's memory.
     Memory,
+}
+
+/// How long idle environments are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeepAlive {
+    /// As each function's past makes it worth.
+    Adaptive,
+    /// Ten minutes.
+    Fixed,
 }
 
 /// Which server a command talks to. Credentials come from `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`,

@@ -13,7 +13,7 @@ use freehold_gateway::credentials::DEVELOPMENT_KEY;
 use freehold_store::Options as StoreOptions;
 use freehold_wire::sigv4::Credentials;
 
-use crate::cli::{Doctor, DoneWithout, FunctionNetwork, FunctionTmp, Serve, StoreWords};
+use crate::cli::{Doctor, DoneWithout, FunctionNetwork, FunctionTmp, KeepAlive, Serve, StoreWords};
 
 /// Where the server listens unless it is told otherwise: the port that local AWS tooling already targets.
 const LISTEN_DEFAULT: &str = "127.0.0.1:4566";
@@ -62,6 +62,8 @@ pub struct Settings {
     pub scaling_burst: u32,
     /// Memory of this host that functions leave free, in MiB, where it is not left to the executor.
     pub memory_floor_mib: Option<u64>,
+    /// How long idle environments are kept.
+    pub keep_alive: KeepAlive,
     /// What the server logs about itself.
     pub log: String,
 }
@@ -88,7 +90,7 @@ impl Settings {
         Self::check(layer!(flags over file:
             listen, data, store, blobs, region, account, access_key_id, secret_access_key, allow_plain_http, function_network,
             function_resolvers, function_private_networks, function_tmp, runtime_folders, allow_without_memory_limit,
-            allow_without, account_concurrency, scaling_burst, memory_floor_mib, log,
+            allow_without, account_concurrency, scaling_burst, memory_floor_mib, keep_alive, log,
         ))
     }
 
@@ -128,6 +130,7 @@ impl Settings {
             )?,
             scaling_burst: count("scaling_burst", words.scaling_burst, SCALING_BURST)?,
             memory_floor_mib: words.memory_floor_mib,
+            keep_alive: words.keep_alive.unwrap_or(KeepAlive::Adaptive),
             log: words.log.unwrap_or_else(|| "info".to_owned()),
         })
     }
@@ -267,6 +270,14 @@ mod tests {
         assert_eq!(settings.listen.port(), 0);
         assert_eq!(settings.account.as_str(), AccountId::DEVELOPMENT);
         assert!(settings.development_key);
+    }
+
+    #[test]
+    fn environments_are_kept_as_functions_need_them_unless_told_otherwise() {
+        assert_eq!(merge(Serve::default(), "").expect("valid").keep_alive, KeepAlive::Adaptive);
+        let settings = merge(Serve::default(), "keep_alive = 'fixed'").expect("valid");
+        assert_eq!(settings.keep_alive, KeepAlive::Fixed);
+        assert!(merge(Serve::default(), "keep_alive = '10'").is_err());
     }
 
     #[test]

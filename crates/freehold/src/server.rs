@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use freehold_base::clock::{SharedClock, SystemClock};
+use freehold_executor::keepalive::{Adaptive, KeepAlive, STANDARD};
 use freehold_executor::limits::Limits;
 use freehold_executor::logs::FileLogSink;
 use freehold_executor::{Executor, Options as ExecutorOptions};
@@ -34,7 +35,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::cli::{DoneWithout, FunctionNetwork, FunctionTmp};
+use crate::cli::{DoneWithout, FunctionNetwork, FunctionTmp, KeepAlive as KeepAliveWord};
 use crate::config::Settings;
 use crate::control::Control;
 use crate::endpoint::InnerEndpoint;
@@ -215,6 +216,7 @@ fn limits(settings: &Settings) -> Limits {
     let aws = Limits {
         account_concurrency: settings.account_concurrency,
         scaling_burst: settings.scaling_burst,
+        keep_alive: keep_alive(settings.keep_alive),
         ..Limits::default()
     };
     match settings.memory_floor_mib {
@@ -297,6 +299,13 @@ fn protection(what: DoneWithout) -> Protection {
         DoneWithout::CpuShare => Protection::CpuShare,
         DoneWithout::Freezer => Protection::Freezer,
         DoneWithout::SeparateUsers => Protection::SeparateUsers,
+    }
+}
+
+fn keep_alive(word: KeepAliveWord) -> KeepAlive {
+    match word {
+        KeepAliveWord::Adaptive => KeepAlive::Adaptive(Adaptive::default()),
+        KeepAliveWord::Fixed => KeepAlive::Fixed(STANDARD),
     }
 }
 

@@ -17,13 +17,14 @@ pub(crate) const PYTHON: [(&str, &str); 6] = [
 ];
 
 /// Node's, by file name; each may require those above it.
-const NODE: [(&str, &str); 7] = [
+const NODE: [(&str, &str); 8] = [
     ("./errors.cjs", include_str!("../bootstraps/node/errors.cjs")),
     ("./client.cjs", include_str!("../bootstraps/node/client.cjs")),
     ("./console.cjs", include_str!("../bootstraps/node/console.cjs")),
     ("./paths.cjs", include_str!("../bootstraps/node/paths.cjs")),
     ("./loader.cjs", include_str!("../bootstraps/node/loader.cjs")),
     ("./store.cjs", include_str!("../bootstraps/node/store.cjs")),
+    ("./gate.cjs", include_str!("../bootstraps/node/gate.cjs")),
     ("./bootstrap.cjs", include_str!("../bootstraps/node/bootstrap.cjs")),
 ];
 

@@ -1,7 +1,7 @@
 //! Runtimes that are captured: a process that has everything loaded but a function, from which environments begin.
 //!
-//! Python's bootstrap has two ways to its gate (its module `freehold_gate`): before it knows any function, and with the function's
-//! code loaded, for SnapStart. What an interpreter reads from its variables as it boots, it cannot read again: functions that
+//! Python's and Node's bootstraps stop at their gate (`freehold_gate.py`, `gate.cjs`) before they know any function; Python's also with
+//! the function's code loaded, for SnapStart. What an interpreter reads from its variables as it boots, it cannot read again: functions that
 //! set such variables boot it themselves.
 
 use std::collections::BTreeMap;
@@ -11,13 +11,20 @@ use crate::catalog::{Family, Installed, known};
 use crate::launch::{Launch, Settings, launch};
 
 /// Beginnings of the names of variables that interpreters and the system's libraries read as they start.
-const READ_AT_START: [&str; 8] = ["PYTHON", "LD_", "MALLOC_", "GLIBC_", "LC_", "LOC", "GCONV_", "OPENSSL_"];
+const READ_AT_START: [&str; 12] = [
+    "PYTHON", "NODE_", "UV_", "SSL_", "ICU_", "LD_", "MALLOC_", "GLIBC_", "LC_", "LOC", "GCONV_", "OPENSSL_",
+];
 /// Whole names of such.
 const NAMES_READ_AT_START: [&str; 4] = ["AWS_LAMBDA_EXEC_WRAPPER", "LANG", "LANGUAGE", "TZ"];
 
 /// Whether processes of this runtime can be captured before they know a function.
 pub fn has_template(installed: &Installed) -> bool {
-    installed.runtime.family == Family::Python
+    matches!(installed.runtime.family, Family::Python | Family::Node)
+}
+
+/// What of a function's memory its runtime's template depends on, in MiB: Node's options do, from which it takes its heap's size.
+pub fn template_memory_mib(installed: &Installed, memory_mib: u32) -> u32 {
+    if installed.runtime.family == Family::Node { memory_mib } else { TEMPLATE_MEMORY_MIB }
 }
 
 /// Whether a function with these variables can begin from its runtime's template.
@@ -29,8 +36,9 @@ pub fn can_begin_from_template(installed: &Installed, variables: &BTreeMap<Strin
     has_template(installed) && !variables.keys().any(read_at_start)
 }
 
-/// What a runtime's template is started with: as any function's program, but for what is the function's own.
-pub fn template(installed: &Installed) -> Launch {
+/// What a runtime's template is started with, for functions with this memory: as any function's program, but for what is the
+/// function's own.
+pub fn template(installed: &Installed, memory_mib: u32) -> Launch {
     let nowhere = Path::new("/nonexistent");
     let variables = BTreeMap::new();
     let mut launch = launch(
@@ -42,7 +50,7 @@ pub fn template(installed: &Installed) -> Launch {
             code: nowhere,
             layers: None,
             variables: &variables,
-            memory_mib: TEMPLATE_MEMORY_MIB,
+            memory_mib,
             log_group: "",
             log_stream: "",
             json_log_level: None,

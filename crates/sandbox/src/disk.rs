@@ -14,12 +14,12 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::unistd::{Whence, lseek};
+use nix::unistd::{Whence, lseek, mkstemp};
 
 use crate::system::{loop_configure, loop_free};
 
@@ -51,13 +51,7 @@ impl Template {
         let mut blocks = wanted + inodes / 16 + (wanted / 49).min(4096) + wanted / 4096 + 64;
         let mut best: Option<(u64, Template)> = None;
         for _ in 0..FITTING_TRIES {
-            let template = Self::format(folder, blocks, inodes)?;
-            template
-                .mount(folder, point, 0)
-                .map_err(|error| format!("cannot mount a loop device: {error}"))?;
-            let free = nix::sys::statfs::statfs(point).map(|status| status.blocks_available());
-            umount2(point, MntFlags::MNT_DETACH).map_err(|error| format!("cannot unmount: {error}"))?;
-            let free = free.map_err(|error| format!("cannot measure: {error}"))?;
+            let (template, free) = Self::format(folder, point, blocks, inodes)?;
             if free >= wanted && best.as_ref().is_none_or(|(excess, _)| free - wanted < *excess) {
                 best = Some((free - wanted, template));
             }
@@ -70,25 +64,27 @@ impl Template {
             .ok_or_else(|| format!("no file system of {tmp_mib} MiB could be made"))
     }
 
-    fn format(folder: &Path, blocks: u64, inodes: u64) -> Result<Template, String> {
+    /// Also gives the free blocks.
+    fn format(folder: &Path, point: &Path, blocks: u64, inodes: u64) -> Result<(Template, u64), String> {
         let program = mkfs().ok_or("mkfs.ext4 is missing: install e2fsprogs")?;
-        let path = folder.join(format!("template-{}.img", std::process::id()));
-        let file =
-            named_file(&path, blocks * BLOCK).map_err(|error| format!("{}: {error}", path.display()))?;
+        let file = nameless_file(folder, blocks * BLOCK)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
+        let input = file.try_clone().map_err(|error| format!("cannot pass a file on: {error}"))?;
         let output = Command::new(program)
             .args(["-q", "-F", "-b", "4096", "-m", "0", "-I", "256", "-O", "^has_journal,^resize_inode"])
             .args(["-E", "lazy_itable_init=1,nodiscard,root_owner=0:0", "-N", &inodes.to_string()])
-            .arg(&path)
-            .stdin(Stdio::null())
+            // Its standard input: the file has no other name.
+            .arg("/proc/self/fd/0")
+            .stdin(input)
             .output();
-        std::fs::remove_file(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let output = output.map_err(|error| format!("{}: {error}", program.display()))?;
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr);
             return Err(format!("{} failed: {}", program.display(), text.trim()));
         }
+        let free = furnish(&file, point)?;
         let pieces = pieces(&file).map_err(|error| format!("cannot read the template: {error}"))?;
-        Ok(Template { blocks, pieces })
+        Ok((Template { blocks, pieces }, free))
     }
 
     /// Makes a copy and mounts it on `point`, for one owner. The copy is gone when the mount is.
@@ -98,26 +94,34 @@ impl Template {
             file.write_all_at(bytes, *place)?;
         }
         let (_device, path) = connect(&file)?;
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
-        mount(Some(&path), point, Some("ext4"), flags, Some(MOUNT_DATA))?;
-        // Not needed by programs, and would not belong to the owner.
-        std::fs::remove_dir(point.join("lost+found"))?;
-        std::os::unix::fs::chown(point, Some(owner), Some(owner))?;
-        std::fs::set_permissions(point, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
-        Ok(())
+        mount_device(&path, point, owner)
     }
+}
+
+/// Mounts a device, also one that is mounted already, for one owner.
+pub(crate) fn mount_device(device: &Path, point: &Path, owner: u32) -> io::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
+    mount(Some(device), point, Some("ext4"), flags, Some(MOUNT_DATA))?;
+    std::os::unix::fs::chown(point, Some(owner), Some(owner))
+}
+
+/// Does once what every copy needs; gives the free blocks.
+fn furnish(file: &File, point: &Path) -> Result<u64, String> {
+    let device = connect(file).and_then(|(device, path)| mount_device(&path, point, 0).map(|()| device));
+    let device = device.map_err(|error| format!("cannot mount a loop device: {error}"))?;
+    // Not needed by programs, and would not belong to the owner.
+    let done = std::fs::remove_dir(point.join("lost+found"))
+        .and_then(|()| std::fs::set_permissions(point, std::os::unix::fs::PermissionsExt::from_mode(0o700)))
+        .and_then(|()| Ok(nix::sys::statfs::statfs(point)?.blocks_available()));
+    umount2(point, MntFlags::MNT_DETACH).map_err(|error| format!("cannot unmount: {error}"))?;
+    // The last user's end writes what is not written yet.
+    drop(device);
+    done.map_err(|error| format!("cannot furnish: {error}"))
 }
 
 /// The formatting program, if this host has it.
 pub(crate) fn mkfs() -> Option<&'static Path> {
     MKFS_PLACES.iter().map(Path::new).find(|path| path.exists())
-}
-
-fn named_file(path: &Path, length: u64) -> io::Result<File> {
-    let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.set_len(length)?;
-    Ok(file)
 }
 
 fn nameless_file(folder: &Path, length: u64) -> io::Result<File> {
@@ -127,10 +131,9 @@ fn nameless_file(folder: &Path, length: u64) -> io::Result<File> {
         Ok(file) => file,
         // A file system without nameless files: a name for a moment.
         Err(_) => {
-            let path = folder.join(format!("tmp-{}.img", std::process::id()));
-            let file = named_file(&path, 0)?;
+            let (file, path) = mkstemp(&folder.join("tmp-XXXXXX"))?;
             std::fs::remove_file(&path)?;
-            file
+            file.into()
         }
     };
     file.set_len(length)?;

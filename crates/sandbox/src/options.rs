@@ -32,12 +32,12 @@ pub const LISTENERS_MAX: usize = 8;
 /// for one packet (212,992 bytes).
 pub const REQUEST_BYTES_MAX: usize = 160 << 10;
 /// Environments beside each other on one host, unless configured otherwise.
-pub const ENVIRONMENTS_DEFAULT: usize = 3500;
+pub const ENVIRONMENTS_DEFAULT: usize = 4000;
 /// Descriptors of the server's that an environment takes: its output, two listeners, a connection, the memory's peak, the
 /// freezer's control and (v2) its events.
 pub const DESCRIPTORS_EACH: u64 = 7;
 /// Environments beside each other that can be configured: their user ids come out of a range of this size.
-pub const ENVIRONMENTS_MAX: usize = 4000;
+pub const ENVIRONMENTS_MAX: usize = 8000;
 /// Blank environments kept ready, unless configured otherwise: two cover a request that arrives while one is being made.
 pub const POOL_DEFAULT: usize = 2;
 /// The size of `/tmp` for which blanks are kept ready, in MiB (AWS's default).
@@ -87,6 +87,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Environments that exist at the same time at most, blanks included: how many slots, users and addresses there are.
+    pub(crate) fn slots(&self) -> usize {
+        (self.max_environments + self.pool).min(ENVIRONMENTS_MAX)
+    }
+
     /// The defaults, with this state folder: no network, `/tmp` on disk, nothing weaker than designed.
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
         Options {

@@ -335,6 +335,21 @@ pub(crate) fn discard_unwritten(folder: BorrowedFd<'_>) -> nix::Result<()> {
         .map(drop)
 }
 
+/// What `fstat` does not tell of a file or folder: the bytes of its extended attributes' names, its flags, its generation.
+pub(crate) fn inode_details(file: BorrowedFd<'_>) -> nix::Result<[i64; 3]> {
+    const GET_FLAGS: libc::c_ulong = 0x8008_6601;
+    const GET_GENERATION: libc::c_ulong = 0x8008_7601;
+    let raw = file.as_raw_fd();
+    // SAFETY: without a buffer only the length is told.
+    let attributes = Errno::result(unsafe { libc::flistxattr(raw, std::ptr::null_mut(), 0) })?;
+    let (mut flags, mut generation) = (0_i64, 0_i64);
+    // SAFETY: both requests write one number of at most eight bytes, which lives until the call returns.
+    Errno::result(unsafe { libc::ioctl(raw, GET_FLAGS as _, &raw mut flags) })?;
+    // SAFETY: as above.
+    Errno::result(unsafe { libc::ioctl(raw, GET_GENERATION as _, &raw mut generation) })?;
+    Ok([attributes as i64, flags, generation])
+}
+
 /// Brings a network interface of this namespace up.
 pub(crate) fn interface_up(name: &str) -> io::Result<()> {
     let socket = nix::sys::socket::socket(

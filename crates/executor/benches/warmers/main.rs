@@ -1,160 +1,137 @@
-//! How many cold starts for how much memory: keep-alive policies on a synthetic trace. Prints tables and draws a plot.
+//! How many cold starts for how much memory: keep-alive policies on a synthetic trace, side by side.
+//!
+//!     cargo xtask bench warmers [--functions N] [--days N] [--seed N] [--plot FILE]
+//!
+//! - `trace`: functions and their events, by the published distributions of Azure Functions
+//! - `simulation`: what the core does with a function's environments; `paper`: the published policy, to compare with
+//! - `report`, `plot`: the tables, and the picture
 
-#[allow(dead_code)]
 mod paper;
+mod plot;
 mod random;
+mod report;
 mod simulation;
 mod trace;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use freehold_executor::keepalive::{Adaptive, KeepAlive, Policy};
+use freehold_executor::keepalive::{Adaptive, KeepAlive, Policy, WORTH};
 
 use crate::paper::Paper;
-use crate::simulation::{Counts, Simulation, Warmer};
-use crate::trace::{DAY, Function, Pattern};
+use crate::report::{Ran, Row};
+use crate::simulation::{Simulation, Warmer};
+use crate::trace::{DAY, Function};
 
-#[derive(Clone, Copy)]
+/// Which family a policy is of.
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
-    Own(KeepAlive),
+    /// Fixed, for so many minutes.
+    Fixed(f64),
+    /// The paper's.
     Paper,
+    /// Freehold's, with a cold start worth so many minutes.
+    Adaptive(f64),
 }
 
-struct PerFunction {
-    function: Function,
-    variation: f64,
-    counts: Vec<Counts>,
-}
-
-fn main() {
-    let arg = |name: &str, default: f64| {
-        let mut args = std::env::args().skip_while(|a| a != name).skip(1);
-        args.next().map_or(default, |v| v.parse().expect("a number"))
-    };
-    let (functions, days, seed) =
-        (arg("--functions", 600.0) as usize, arg("--days", 7.0), arg("--seed", 1.0) as u64);
-    let minutes = |m: f64| Duration::from_secs_f64(m * 60.0);
-    let mut policies: Vec<(String, Kind)> = Vec::new();
-    for m in [1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 240.0] {
-        policies.push((format!("fixed {m}"), Kind::Own(KeepAlive::Fixed(minutes(m)))));
-    }
-    policies.push(("paper".to_owned(), Kind::Paper));
-    let standard = minutes(arg("--standard", 10.0));
-    for (m, share) in
-        [(5.0, 0.8), (10.0, 0.0), (10.0, 0.5), (10.0, 0.8), (12.0, 0.8), (15.0, 0.8), (20.0, 0.8)]
-    {
-        {
-            policies.push((
-                format!("adaptive {m} {share}"),
-                Kind::Own(KeepAlive::Adaptive(Adaptive {
-                    standard,
-                    worth: minutes(m),
-                    worth_percent: (share * 100.0) as u32,
-                })),
-            ));
-        }
-    }
-    let start = Instant::now();
-    let next = AtomicUsize::new(0);
-    let results: Vec<PerFunction> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..2)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut results = Vec::new();
-                    loop {
-                        let n = next.fetch_add(1, Ordering::Relaxed);
-                        if n >= functions {
-                            return results;
-                        }
-                        results.push(simulate(Function::new(seed, n, functions), days * DAY, &policies));
-                    }
-                })
-            })
-            .collect();
-        workers.into_iter().flat_map(|w| w.join().expect("a worker")).collect()
-    });
-    println!("took {:?}", start.elapsed());
-    let events = |p: &PerFunction| p.counts[0].events as f64;
-    let total: f64 = results.iter().map(events).sum();
-    let popular: f64 = results.iter().filter(|p| p.function.per_day > 1440.0).map(events).sum();
-    println!("events {total} popular {:.4}", popular / total);
-    let seen: Vec<_> = results.iter().filter(|p| p.counts[0].events > 2).collect();
-    println!(
-        "CV>1: {:.3} CV<.2: {:.3}",
-        seen.iter().filter(|p| p.variation > 1.0).count() as f64 / seen.len() as f64,
-        seen.iter().filter(|p| p.variation < 0.2).count() as f64 / seen.len() as f64
-    );
-    let base: f64 = results.iter().map(|p| p.counts[3].idle * p.function.memory).sum();
-    for (i, (name, _)) in policies.iter().enumerate() {
-        let idle: f64 = results.iter().map(|p| p.counts[i].idle * p.function.memory).sum();
-        let cold: u64 = results.iter().map(|p| p.counts[i].cold).sum();
-        let zero: u64 = results.iter().map(|p| p.counts[i].cold_from_zero).sum();
-        let pre: u64 = results.iter().map(|p| p.counts[i].prewarmed).sum();
-        let mut q: Vec<f64> = results
-            .iter()
-            .filter(|p| p.counts[i].events > 0)
-            .map(|p| p.counts[i].cold as f64 / p.counts[i].events as f64)
-            .collect();
-        q.sort_by(f64::total_cmp);
-        let at = |s: f64| 100.0 * q[(s * (q.len() - 1) as f64) as usize];
-        let mean = 100.0 * q.iter().sum::<f64>() / q.len() as f64;
-        println!(
-            "{name:14} memory {:6.1}%  cold {:.4}% ({cold}, from zero {zero})  median {:5.1}% Q3 {:5.1}% mean {mean:5.1}%  prewarmed {pre}",
-            100.0 * idle / base,
-            100.0 * cold as f64 / total,
-            at(0.5),
-            at(0.75)
-        );
-    }
-    if std::env::args().any(|a| a == "--classes") {
-        for class in ["timer", "regular", "poisson", "diurnal", "bursty"] {
-            for i in [3, 7, 13, 15] {
-                let of: Vec<_> = results.iter().filter(|p| name(p) == class).collect();
-                let idle: f64 = of.iter().map(|p| p.counts[i].idle * p.function.memory).sum();
-                let cold: u64 = of.iter().map(|p| p.counts[i].cold).sum();
-                println!(
-                    "{class:8} {:14} n {:4} memory {:5.1}% cold {cold}",
-                    policies[i].0,
-                    of.len(),
-                    100.0 * idle / base
-                );
+impl Kind {
+    fn warmer(self, name: &Arc<str>) -> Warmer {
+        let own = |setting| Warmer::Own(Policy::new(setting, 1), Arc::clone(name));
+        match self {
+            Self::Fixed(minutes) => own(KeepAlive::Fixed(duration(minutes))),
+            Self::Paper => Warmer::Paper(Paper::new()),
+            Self::Adaptive(minutes) => {
+                own(KeepAlive::Adaptive(Adaptive { worth: duration(minutes), ..Adaptive::default() }))
             }
         }
     }
 }
 
-fn name(p: &PerFunction) -> &'static str {
-    match p.function.pattern {
-        Pattern::Periodic { .. } if p.function.trigger == trace::Trigger::Timer => "timer",
-        Pattern::Periodic { .. } => "regular",
-        Pattern::Random { diurnal: None, .. } => "poisson",
-        Pattern::Random { .. } => "diurnal",
-        Pattern::Bursts { .. } => "bursty",
+fn duration(minutes: f64) -> Duration {
+    Duration::from_secs_f64(minutes * 60.0)
+}
+
+/// How many functions for how many days, unless told.
+const FUNCTIONS: usize = 300;
+const DAYS: f64 = 7.0;
+
+struct Words {
+    functions: usize,
+    days: f64,
+    seed: u64,
+    plot: Option<PathBuf>,
+}
+
+impl Words {
+    fn read() -> Self {
+        let mut words = Self { functions: FUNCTIONS, days: DAYS, seed: 1, plot: None };
+        let mut arguments = std::env::args().skip(1).filter(|word| word != "--bench");
+        while let Some(name) = arguments.next() {
+            let value = arguments.next().unwrap_or_else(|| panic!("{name} needs a value"));
+            let number = || value.parse::<f64>().unwrap_or_else(|_| panic!("{name} needs a number"));
+            match name.as_str() {
+                "--functions" => words.functions = number() as usize,
+                "--days" => words.days = number(),
+                "--seed" => words.seed = number() as u64,
+                "--plot" => words.plot = Some(PathBuf::from(&value)),
+                _ => panic!("{name} is not known; there are --functions, --days, --seed and --plot"),
+            }
+        }
+        words
     }
 }
 
-fn simulate(function: Function, horizon: f64, policies: &[(String, Kind)]) -> PerFunction {
+fn main() {
+    let words = Words::read();
+    let own = WORTH.as_secs_f64() / 60.0;
+    let mut kinds: Vec<Kind> =
+        [0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 240.0].map(Kind::Fixed).to_vec();
+    kinds.push(Kind::Paper);
+    kinds.extend([3.0, 5.0, 7.0, own, 14.0, 20.0, 40.0, 80.0].map(Kind::Adaptive));
+    println!("{} functions, {} days, seed {}", words.functions, words.days, words.seed);
+    let ran = run(&words, &kinds);
+    report::trace(&ran);
+    let rows = Row::all(&ran, &kinds);
+    report::policies(&rows, own);
+    if let Some(path) = words.plot {
+        std::fs::write(&path, plot::draw(&rows, own)).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        println!("drawn: {}", path.display());
+    }
+}
+
+/// Every function under every policy, on all processors.
+fn run(words: &Words, kinds: &[Kind]) -> Vec<Ran> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut ran = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= words.functions {
+                return ran;
+            }
+            let function = Function::new(words.seed, number, words.functions);
+            ran.push((number, simulate(function, words.days * DAY, kinds)));
+        }
+    };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut ran: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..processors).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("no worker panics")).collect()
+    });
+    ran.sort_by_key(|(number, _)| *number);
+    ran.into_iter().map(|(_, ran)| ran).collect()
+}
+
+fn simulate(function: Function, horizon: f64, kinds: &[Kind]) -> Ran {
     let base = Instant::now();
     let at = |seconds: f64| base + Duration::from_secs_f64(seconds);
     let name: Arc<str> = Arc::from("function");
-    let mut simulations: Vec<_> = policies
-        .iter()
-        .map(|(_, kind)| {
-            Simulation::new(match kind {
-                Kind::Own(setting) => Warmer::Own(Policy::new(*setting, 1), Arc::clone(&name)),
-                Kind::Paper => Warmer::Paper(Paper::new()),
-            })
-        })
-        .collect();
-    let (mut last, mut n, mut sum, mut squares) = (0.0, 0.0, 0.0, 0.0);
+    let mut simulations: Vec<_> = kinds.iter().map(|kind| Simulation::new(kind.warmer(&name))).collect();
+    let mut gaps = report::Gaps::default();
     for (time, runs) in function.events(horizon) {
-        let gap: f64 = time - last;
-        last = time;
-        n += 1.0;
-        sum += gap;
-        squares += gap * gap;
+        gaps.event(time);
         for simulation in &mut simulations {
             simulation.event(at(time), Duration::from_secs_f64(runs));
         }
@@ -162,7 +139,6 @@ fn simulate(function: Function, horizon: f64, policies: &[(String, Kind)]) -> Pe
     for simulation in &mut simulations {
         simulation.pass(at(horizon));
     }
-    let mean: f64 = sum / n;
-    let variation = (squares / n - mean * mean).max(0.0).sqrt() / mean;
-    PerFunction { function, variation, counts: simulations.into_iter().map(|s| s.counts).collect() }
+    let counts = simulations.into_iter().map(|simulation| simulation.counts).collect();
+    Ran { function, days: horizon / DAY, variation: gaps.variation(), counts }
 }

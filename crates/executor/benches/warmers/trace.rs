@@ -54,9 +54,9 @@ const TIMER_JITTER: f64 = 1.0;
 const REGULAR: f64 = 0.1;
 /// Share of the others whose events come in bursts, so that 40 % of all have a coefficient of variation over 1 (3.6), with the
 /// diurnal ones among them.
-const BURSTY: f64 = 0.35;
+const BURSTY: f64 = 0.25;
 /// Share of the rest that follows the day (3.3, figure 4: half of the load does).
-const DIURNAL: f64 = 0.35;
+const DIURNAL: f64 = 0.25;
 
 /// Average execution time: log-normal, logarithm of seconds. 3.4, figure 7.
 const EXECUTION: (f64, f64) = (-0.38, 2.36);

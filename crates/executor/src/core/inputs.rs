@@ -52,6 +52,7 @@ impl Core {
         let owner = arrival.tenant.map_or(Owner::Anyone, |tenant| Owner::Tenant(Arc::from(tenant)));
         let pool = self.pool(arrival.version, function, &owner);
         self.make_way(now, pool)?;
+        self.event_came(now, pool);
         let event = EventId(self.new_id());
         self.take_in(pool, event);
         Ok(event)

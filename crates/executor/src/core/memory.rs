@@ -14,6 +14,9 @@ use super::model::{EnvironmentId, Shortage};
 /// How much a new figure counts against what was seen before: 1 in so many.
 const SMOOTHING: u64 = 4;
 
+/// On a small host no more than one in so many parts of all memory is kept free.
+const SMALL_HOST: u64 = 4;
+
 /// The memory of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostMemory {
@@ -132,7 +135,7 @@ impl Core {
 
     fn floor(&self, host: HostMemory) -> u64 {
         let share = host.total_mib.saturating_mul(self.limits.memory_floor_percent) / 100;
-        self.limits.memory_floor_mib.max(share)
+        share.max(self.limits.memory_floor_mib.min(host.total_mib / SMALL_HOST))
     }
 
     /// What an environment of the function is taken to use.

@@ -4,7 +4,8 @@
 //! - [`mod@self`]: [`Core`] and what can be asked of it; `inputs`: what it is told; `settings`: what is changed from outside
 //! - `pools`: environments that are alike, and the events that wait for one of them
 //! - `books`: versions and functions, what they have in flight, and whether they may have more; `bucket`: rates
-//! - `provisioning`: environments that are kept ready; `memory`: what the host can hold
+//! - `provisioning`: environments that are kept ready; `warming`: how long idle ones are kept, and when one is made ahead;
+//!   `memory`: what the host can hold
 //! - `model`: ids, [`Action`]s and what is remembered; `time`: what happens by itself
 //!
 //! Policy:
@@ -31,6 +32,7 @@ mod pools;
 mod provisioning;
 mod settings;
 mod time;
+mod warming;
 
 #[cfg(test)]
 mod simulation;
@@ -47,6 +49,8 @@ pub use self::model::{Action, EnvironmentId, EventId, Fate, Init, Purpose, Rejec
 
 use self::memory::Memory;
 use self::model::{Environment, Function, Moment, Pool, PoolId, Target, Version};
+use self::warming::Expected;
+use crate::keepalive::{FUNCTIONS_REMEMBERED, Policy};
 use crate::limits::Limits;
 
 /// How many retired versions are remembered, so that an event that comes late (its caller read the definition just
@@ -81,6 +85,11 @@ pub struct Core {
     /// Changes to what [`provisioned`](Self::provisioned) says.
     provisioned_changes: u64,
     memory: Memory,
+    /// How long idle environments are kept.
+    policy: Policy,
+    /// Environments to be made ahead, by when; and when for each function.
+    expected: BTreeMap<Moment, Expected>,
+    expected_of: HashMap<Arc<str>, Moment>,
     retired: HashSet<Arc<str>>,
     retired_order: VecDeque<Arc<str>>,
     in_flight: u32,
@@ -96,6 +105,7 @@ pub struct Core {
 impl Core {
     /// A core that knows no function yet.
     pub fn new(limits: Limits) -> Self {
+        let policy = Policy::new(limits.keep_alive, FUNCTIONS_REMEMBERED);
         Self {
             limits,
             versions: HashMap::new(),
@@ -113,6 +123,9 @@ impl Core {
             provisioning: 0,
             provisioned_changes: 0,
             memory: Memory::default(),
+            policy,
+            expected: BTreeMap::new(),
+            expected_of: HashMap::new(),
             retired: HashSet::new(),
             retired_order: VecDeque::new(),
             in_flight: 0,

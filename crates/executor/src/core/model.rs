@@ -157,6 +157,8 @@ pub(super) struct Environment {
     pub(super) seen_mib: Option<u64>,
     /// While it is idle: what its end surely frees, in MiB.
     pub(super) frees_mib: u64,
+    /// Made ahead, and not used yet: until when it is kept.
+    pub(super) awaits_until: Option<Instant>,
 }
 
 /// Whom a pool's environments serve, within their version.

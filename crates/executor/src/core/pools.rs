@@ -23,7 +23,9 @@ impl Core {
         self.provisioning += u32::from(provisioned);
         self.memory.starts(charged_mib);
         let state = State::Starting { since: now };
-        self.environments.insert(id, Environment { pool, state, charged_mib, seen_mib: None, frees_mib: 0 });
+        let environment =
+            Environment { pool, state, charged_mib, seen_mib: None, frees_mib: 0, awaits_until: None };
+        self.environments.insert(id, environment);
         self.actions.push(Action::Start { environment: id, version, purpose });
         id
     }
@@ -43,7 +45,9 @@ impl Core {
 
     pub(super) fn dispatch(&mut self, id: EnvironmentId, event: EventId, waited: bool) {
         self.wake(id);
-        self.environments.get_mut(&id).expect("known to the caller").state = State::Busy(event);
+        let environment = self.environments.get_mut(&id).expect("known to the caller");
+        environment.state = State::Busy(event);
+        environment.awaits_until = None;
         self.actions.push(Action::Dispatch { environment: id, event, waited });
     }
 
@@ -57,7 +61,7 @@ impl Core {
         let expires = if provisioned {
             None
         } else {
-            let at = self.expiry(now, pool);
+            let at = self.expiry(now, id);
             Some(self.moment(at))
         };
         let frees_mib = self.freed_by(id);

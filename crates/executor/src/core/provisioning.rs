@@ -71,7 +71,7 @@ impl Core {
             self.targets.insert(Arc::clone(name), fresh);
             return;
         };
-        fresh.former = known.former;
+        (fresh.former, fresh.requests) = (known.former, known.requests);
         let mut released = None;
         if known.version.key != version.key {
             let old: Arc<str> = Arc::from(known.version.key.as_str());
@@ -150,6 +150,7 @@ impl Core {
         match placed {
             Ok(on_demand) => {
                 self.count(pool, -1);
+                self.event_came(now, on_demand);
                 self.take_in(on_demand, event);
             }
             Err(rejection) => self.reject(pool, event, rejection),

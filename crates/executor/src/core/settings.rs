@@ -54,6 +54,7 @@ impl Core {
     pub fn stop(&mut self, now: Instant) {
         self.stopping = true;
         self.lacking.clear();
+        self.expect_nothing();
         for pool in self.all_pools() {
             let provisioned = self.pools.get(&pool).is_some_and(Pool::is_provisioned);
             self.drop_free(now, pool, usize::MAX, provisioned);
@@ -65,6 +66,7 @@ impl Core {
     pub fn abort(&mut self, now: Instant) {
         self.stopping = true;
         self.lacking.clear();
+        self.expect_nothing();
         for pool in self.all_pools() {
             let state = self.pools.get_mut(&pool).expect("listed above");
             for event in std::mem::take(&mut state.waiting) {
@@ -72,8 +74,7 @@ impl Core {
                 self.actions.push(Action::Reject { event, rejection: Rejection::Stopping });
             }
         }
-        let environments: Vec<_> = self.environments.keys().copied().collect();
-        for id in environments {
+        for id in in_order(self.environments.keys()) {
             let environment = &self.environments[&id];
             if matches!(environment.state, State::Busy(_)) {
                 self.count(environment.pool, -1);
@@ -83,10 +84,17 @@ impl Core {
     }
 
     fn all_pools(&self) -> Vec<PoolId> {
-        self.pools.keys().copied().collect()
+        in_order(self.pools.keys())
     }
 
     pub(super) fn pools_of(&self, key: &str) -> Vec<PoolId> {
-        self.versions.get(key).map_or_else(Vec::new, |version| version.pools.values().copied().collect())
+        self.versions.get(key).map_or_else(Vec::new, |version| in_order(version.pools.values()))
     }
+}
+
+/// In the order in which they were made, so that the same inputs lead to the same actions.
+fn in_order<'a, Id: Copy + Ord + 'a>(ids: impl Iterator<Item = &'a Id>) -> Vec<Id> {
+    let mut ids: Vec<_> = ids.copied().collect();
+    ids.sort_unstable();
+    ids
 }

@@ -1,20 +1,14 @@
 //! What happens by itself as time passes: freezing, giving up on settling environments, dropping idle ones, starting
-//! provisioned ones, forgetting functions.
+//! provisioned and expected ones, forgetting functions.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::Core;
 use super::books::REQUESTS_PERIOD;
-use super::model::{Action, EnvironmentId, Moment, PoolId, State};
+use super::model::{Action, EnvironmentId, Moment, State};
 
 impl Core {
-    /// When an environment of this pool that goes idle now is dropped, if no event comes. The one place where that is
-    /// decided; provisioned environments are not asked for.
-    pub(super) fn expiry(&self, now: Instant, _pool: PoolId) -> Instant {
-        now + self.limits.idle_timeout
-    }
-
     /// When [`tick`](Self::tick) has something to do next.
     pub fn next_tick(&self) -> Option<Instant> {
         let first = |list: &BTreeMap<Moment, EnvironmentId>, delay: Duration| {
@@ -28,6 +22,7 @@ impl Core {
             first(&self.settling, Duration::ZERO),
             first(&self.expiring, Duration::ZERO),
             due,
+            self.next_expected(),
             unused,
         ]
         .into_iter()
@@ -53,6 +48,7 @@ impl Core {
             }
             self.actions.push(Action::Freeze { environment: id });
         }
+        self.make_expected(now);
         self.fill(now);
         self.forget_functions(now);
     }

@@ -236,7 +236,7 @@ pub(super) async fn start(
 /// What the version's environments can begin from, where it has no snapshot of its own.
 fn of_runtime(shell: &Shell, version: &FunctionVersion, installed: &Arc<Installed>) -> Option<Arc<Image>> {
     let can = can_begin_from_template(installed, &version.variables);
-    can.then(|| shell.images.of_runtime(installed)).flatten()
+    can.then(|| shell.images.of_runtime(installed, version.memory_mib)).flatten()
 }
 
 fn no_snapshots(installed: &Installed) -> InvokeError {

@@ -55,8 +55,8 @@ impl From<Failure> for PrepareError {
     fn from(failure: Failure) -> Self {
         let code = match &failure {
             Failure::Timeout { .. } => "FunctionError.InitTimeout",
-            Failure::Exit(_) | Failure::Stopped => "FunctionError.RuntimeExited",
-            Failure::InvalidEntrypoint(_) => "FunctionError.InvalidEntrypoint",
+            Failure::Exit(_) | Failure::Stopped => "FunctionError.RuntimeInitError",
+            Failure::InvalidEntrypoint(_) => "FunctionError.InvalidEntryPoint",
             Failure::Init(_) | Failure::TooLarge => "FunctionError",
         };
         Self::Init { code, reason: format!("The function's Init has failed: {}.", failure.error_type()) }

@@ -138,6 +138,14 @@ impl Policy {
         Plan { drop_at: now + windows.keep, prewarm: windows.prewarm.map(prewarm) }
     }
 
+    /// How long an environment is kept of which nothing is known.
+    pub fn standard(&self) -> Duration {
+        match self.setting {
+            KeepAlive::Fixed(time) => time,
+            KeepAlive::Adaptive(adaptive) => adaptive.standard,
+        }
+    }
+
     /// How many functions are remembered.
     pub fn remembered(&self) -> usize {
         self.functions.len()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freehold_executor::event::InvokeError;
+use freehold_executor::keepalive::KeepAlive;
 use tokio::sync::Semaphore;
 
 use crate::fake::{Deed, PATIENCE, Program, echo, event, eventually, setup};
@@ -83,7 +84,7 @@ async fn an_idle_environment_is_frozen_and_thawed_for_an_event() {
 #[tokio::test]
 async fn an_environment_that_is_idle_for_long_is_dropped() {
     let mut setup = setup(echo);
-    setup.limits.idle_timeout = Duration::from_millis(20);
+    setup.limits.keep_alive = KeepAlive::Fixed(Duration::from_millis(20));
     let mut bench = setup.bench();
     bench.invoke(event("{}")).await.expect("runs");
     bench.done(Deed::Stop(1)).await;

@@ -497,6 +497,7 @@ class Bootstrap:
     def __init__(self):
         LambdaContext.learn()
         self.request_id = ""
+        self.tenant_id = None
         self.api = RuntimeApi(variable("AWS_LAMBDA_RUNTIME_API"))
         self.encoder = Encoder()
         self.stdout = sys.stdout
@@ -570,6 +571,7 @@ class Bootstrap:
     def handle(self, handler, fields, body):
         """Runs one event: its answer and the type of that; of a failure, which is posted here, none."""
         self.request_id = fields["lambda-runtime-aws-request-id"]
+        self.tenant_id = fields.get("lambda-runtime-aws-tenant-id")
         set_variable("_X_AMZN_TRACE_ID", fields.get("lambda-runtime-trace-id"))
         content_type = b"application/json"
         try:

@@ -37,23 +37,24 @@ def wait(set_all_variables):
     gc.collect()
     # What is there now stays: collecting it again would only copy pages that are shared.
     gc.freeze()
+    before = posix.getpid()
     posix.write(GATE, b"here")
     told = []
     while part := posix.read(GATE, RECEIVE_BYTES):
         told.append(part)
     posix.close(GATE)
     set_all_variables(b"".join(told))
-    renew()
+    renew(posix.getpid() - before)
 
 
-def renew():
-    """No two copies may have the same random numbers to come."""
+def renew(apart):
+    """No two copies may have the same random numbers to come. OpenSSL sees to itself, since the process has another number."""
     modules = sys.modules
+    if (threading := modules.get("threading")) is not None:
+        for thread in threading.enumerate():
+            thread._native_id += apart
     if (random := modules.get("random")) is not None:
         random.seed()
-    if (ssl := modules.get("_ssl")) is not None:
-        # The library notices a fork by the process's number, which is the same in all copies.
-        ssl.RAND_add(posix.urandom(64), 64.0)
     if (tempfile := modules.get("tempfile")) is not None:
         tempfile._name_sequence = None
     if (uuid := modules.get("uuid")) is not None:

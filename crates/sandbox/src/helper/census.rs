@@ -24,7 +24,7 @@ pub(crate) struct Census {
     making_all: usize,
     blanks: BTreeMap<Kind, BTreeSet<usize>>,
     starting: usize,
-    unborn: usize,
+    unborn: BTreeSet<usize>,
     ended: BTreeSet<usize>,
 }
 
@@ -53,7 +53,7 @@ impl Census {
         self.used = self.used.max(slot + 1);
         self.links.extend(entry.link);
         self.enter(slot, entry.stage, entry.kind);
-        self.unborn += usize::from(entry.unborn);
+        self.unborn.insert(slot);
         self.entries.insert(slot, entry);
     }
 
@@ -62,7 +62,7 @@ impl Census {
         let entry = self.entries.remove(&slot)?;
         self.leave(slot, entry.stage, entry.kind);
         self.ended.remove(&slot);
-        self.unborn -= usize::from(entry.unborn);
+        self.unborn.remove(&slot);
         entry.id.map(|id| self.ids.remove(&id));
         entry.init.map(|init| self.inits.remove(&init.as_raw()));
         entry.link.map(|link| self.links.remove(&link));
@@ -100,8 +100,9 @@ impl Census {
     /// Its init is known, or there is none.
     pub(crate) fn set_init(&mut self, slot: usize, init: Option<Pid>) {
         let Some(entry) = self.entries.get_mut(&slot) else { return };
-        self.unborn -= usize::from(std::mem::take(&mut entry.unborn));
+        entry.unborn = false;
         entry.init = init;
+        self.unborn.remove(&slot);
         init.map(|init| self.inits.insert(init.as_raw(), slot));
         self.settle(slot);
     }
@@ -141,9 +142,9 @@ impl Census {
         self.starting
     }
 
-    /// How many there are of which the nursery has not yet told the init.
-    pub(crate) fn unborn(&self) -> usize {
-        self.unborn
+    /// Those of which the nursery has not yet told the init.
+    pub(crate) fn unborn(&self) -> &BTreeSet<usize> {
+        &self.unborn
     }
 
     /// How many of a kind stand ready.
@@ -280,7 +281,7 @@ mod tests {
         let over: Vec<usize> =
             all.iter().filter(|(_, entry)| is_over(entry)).map(|(slot, _)| *slot).collect();
         assert_eq!(over, ended);
-        assert_eq!(census.unborn(), count(&|entry| entry.unborn));
+        assert_eq!(census.unborn().len(), count(&|entry| entry.unborn));
         for (slot, entry) in &all {
             assert!(entry.id.is_none_or(|id| census.find(id) == Some(*slot)));
         }

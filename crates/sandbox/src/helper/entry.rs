@@ -4,18 +4,18 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::volume::Volume;
 use crate::cgroup::group::{Watched, paths};
 use crate::cgroup::prepare::Tops;
 use crate::cgroup::{HandleKinds, Version};
 use crate::message::{FreezeKind, Order};
 use crate::options::{Options, TMP_DEFAULT_MIB};
 use crate::spec::Network;
-use crate::system::discard_unwritten;
 
 /// Where an environment is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +57,10 @@ pub(crate) struct Entry {
     pub(crate) control: Option<OwnedFd>,
     /// What captures it, while that lasts.
     pub(crate) capture: Option<OwnedFd>,
-    /// The nursery has not yet told who its init is.
+    /// The nursery has not yet told who its init is. (That one may have spoken already.)
     pub(crate) unborn: bool,
+    /// Keeps the file system that its `/tmp` will be, until it is mounted.
+    pub(crate) spare: Option<Volume>,
     pub(crate) init: Option<Pid>,
     pub(crate) handles: Option<Handles>,
     /// The server's number for it, once it has one.
@@ -78,6 +80,7 @@ impl Entry {
             control: Some(control),
             capture: None,
             unborn: true,
+            spare: None,
             init: None,
             handles: None,
             id: None,
@@ -88,9 +91,6 @@ impl Entry {
 
     /// Kills its processes. What is left of it is removed when they are reaped.
     pub(crate) fn kill(&mut self, tops: &Tops) {
-        if let Some(tmp) = self.handles.as_mut().and_then(|handles| handles.tmp.take()) {
-            tmp.discard();
-        }
         for ((hierarchy, _), folder) in tops.folders.iter().zip(paths(tops, &self.name)) {
             if hierarchy.version == Version::V2 {
                 let _ = fs::write(folder.join("cgroup.kill"), "1");
@@ -111,31 +111,6 @@ impl Entry {
     }
 }
 
-/// An environment's `/tmp`, and the free blocks that it had when nobody had used it.
-struct Tmp {
-    folder: OwnedFd,
-    free: Option<u64>,
-}
-
-impl Tmp {
-    fn new(folder: OwnedFd) -> Tmp {
-        Tmp { free: free_blocks(&folder), folder }
-    }
-
-    /// Throws away what was written but is not on the disk yet. (The kernel tells the console of it, which takes longer than
-    /// unmounting what hardly anything was written to.)
-    fn discard(self) {
-        if self.free.is_none() || free_blocks(&self.folder) != self.free {
-            // Not on a tmpfs, where there is nothing to write either.
-            let _ = discard_unwritten(self.folder.as_fd());
-        }
-    }
-}
-
-fn free_blocks(folder: &OwnedFd) -> Option<u64> {
-    nix::sys::statfs::fstatfs(folder).ok().map(|status| status.blocks_free())
-}
-
 /// By what an environment is watched and frozen.
 pub(crate) struct Handles {
     pub(crate) freeze_kind: FreezeKind,
@@ -143,23 +118,28 @@ pub(crate) struct Handles {
     freeze: Vec<OwnedFd>,
     peak: Option<OwnedFd>,
     pub(crate) memory_event: Option<OwnedFd>,
-    tmp: Option<Tmp>,
+    pub(crate) tmp: Option<Volume>,
 }
 
 impl Handles {
+    /// Takes its `/tmp`, unless it is to be kept.
+    pub(crate) fn take_tmp_unless(&mut self, is_kept: impl FnOnce(&Volume) -> bool) -> Option<Volume> {
+        self.tmp.take_if(|tmp| !is_kept(tmp))
+    }
+
     /// Opens what belongs to a blank, beside what it handed over; gives its user's namespace too, if it has made it.
     pub(crate) fn open(
         tops: &Tops,
         name: &str,
-        kinds: HandleKinds,
-        descriptors: Vec<OwnedFd>,
+        tmp_mib: u32,
+        (kinds, descriptors): (HandleKinds, Vec<OwnedFd>),
     ) -> io::Result<(Handles, Option<OwnedFd>)> {
         let mut descriptors = descriptors.into_iter();
         let mut next = |wanted: bool| {
             let missing = || io::Error::other("descriptors are missing");
             wanted.then(|| descriptors.next().ok_or_else(missing)).transpose()
         };
-        let tmp = next(kinds.has_tmp)?.map(Tmp::new);
+        let tmp = next(kinds.has_tmp)?.map(|folder| Volume::new(folder, tmp_mib));
         let namespace = next(kinds.has_namespace)?;
         let Watched { freeze_kind, freeze, peak, memory_event } = Watched::open(tops, name)?;
         Ok((Handles { freeze_kind, freeze, peak, memory_event, tmp }, namespace))

@@ -205,7 +205,10 @@ impl Events {
     fn children(&mut self) {
         while let Ok(Some(_)) = self.children.read_signal() {}
         while let Some((process, _)) = reap() {
-            self.table.reaped(process);
+            for slot in self.table.reaped(process) {
+                self.environment(slot);
+                self.table.orphaned(slot);
+            }
         }
     }
 }

@@ -9,7 +9,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -22,7 +22,7 @@ use super::stage::HOST_NAME;
 use super::{Context, init};
 use crate::cgroup::HandleKinds;
 use crate::cgroup::group::Group;
-use crate::disk::Template;
+use crate::disk::{Template, mount_device};
 use crate::message::Report;
 use crate::network::{link, netlink::RouteSocket};
 use crate::options::{ROOT_MIB, SHARED_MEMORY_MIB, TMP_DEFAULT_MIB};
@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) tmp_mib: u32,
     /// The number of its interfaces and address, if it reaches the internet.
     pub(crate) link: Option<u32>,
+    /// The device of a file system that its `/tmp` can be; the helper keeps it mounted until then.
+    pub(crate) volume: Option<PathBuf>,
 }
 
 /// A step that failed, and why.
@@ -94,6 +96,7 @@ pub(crate) fn report_failure(control: BorrowedFd<'_>, failure: Failure) {
 /// Makes all but what only pid 1 of a complete root can. Gives its cgroups and its `/tmp`.
 fn make(context: &Context, plan: &Plan, control: &OwnedFd) -> Result<(Group, OwnedFd), Failure> {
     die_with_helper(control).during("detach")?;
+    let _ = nix::sys::prctl::set_name(c"freehold-sandbx");
     // Still in the host's network namespace, on which it acts from then on.
     let network = match (&context.internet, plan.link) {
         (Some(internet), Some(number)) => {
@@ -141,6 +144,9 @@ fn mount_root(context: &Context, plan: &Plan) -> Result<(), String> {
 
     let tmp = root.join("tmp");
     let state = &context.options.state_dir;
+    if let Some(device) = &plan.volume {
+        return mount_device(device, &tmp, plan.user).map_err(text);
+    }
     match &context.template {
         None => {
             let owner = format!("mode=0700,uid={0},gid={0}", plan.user);

@@ -9,7 +9,7 @@
 //! - [`user_namespace`]: how user namespaces are made; [`ordinary`]: what differs where the helper is not root
 //! - [`capture`]: a forked child that takes the image of a process that waits to be captured
 //! - [`table`]: the environments and what happens to them, each an [`entry`]; [`census`]: who is where; [`pool`]: how many blanks
-//!   are kept ready; [`events`]: the loop that waits
+//!   are kept ready; [`volume`]: file systems behind `/tmp`, and their second use; [`events`]: the loop that waits
 //!
 //! It has one thread, root's rights (or an ordinary user's, within a namespace of his own), an empty environment and no descriptor but its socket. It ignores the terminal's signals
 //! and ends when the server's end of the socket is closed, however that came about, taking everything with it.
@@ -29,6 +29,7 @@ mod stage;
 mod state;
 mod table;
 mod user_namespace;
+mod volume;
 
 use std::ffi::OsString;
 use std::io;

@@ -47,10 +47,10 @@ impl Users {
     /// The id of the environment in this slot, in the helper's user namespace.
     pub(crate) fn of(self, slot: usize) -> u32 {
         const FIRST: u32 = 0x7000_0000;
-        const SLOT_BITS: u32 = 12;
+        const SLOT_BITS: u32 = 13;
         const { assert!(ENVIRONMENTS_MAX < 1 << SLOT_BITS) }
         match self {
-            Users::Unused { mark } => FIRST + ((mark as u32 & 0xffff) << SLOT_BITS) + slot as u32,
+            Users::Unused { mark } => FIRST + ((mark as u32 & 0x7fff) << SLOT_BITS) + slot as u32,
             Users::Range => 1 + slot as u32,
             Users::Shared => 0,
         }
@@ -87,7 +87,7 @@ pub(crate) fn enter(options: &Options, hierarchies: &[Hierarchy]) -> Result<(Use
         return Err(NO_INTERNET.to_owned());
     }
     possible().map_err(|Impossible { reason, remedy }| format!("{reason}; to mend it: {remedy}"))?;
-    let ranges = Ranges::find(options.max_environments + options.pool);
+    let ranges = Ranges::find(options.slots());
     if let Some(refusal) = refusal(&lacks(hierarchies, &ranges), options) {
         return Err(refusal);
     }

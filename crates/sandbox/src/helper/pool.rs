@@ -51,15 +51,16 @@ impl Pool {
         self.lowest = self.lowest.min(ready);
     }
 
-    /// Takes note of the end of a window.
-    pub(crate) fn review(&mut self, now: Instant, ready: usize) {
+    /// Takes note of the end of a window. True if it is one.
+    pub(crate) fn review(&mut self, now: Instant, ready: usize) -> bool {
         if self.review.is_none_or(|review| now < review) {
-            return;
+            return false;
         }
         let surplus = if is_memory_short() { self.target } else { self.lowest.div_ceil(2) };
         self.target = self.target.saturating_sub(surplus).max(self.base);
         self.lowest = ready;
         self.review = (self.target > self.base).then_some(now + WINDOW);
+        true
     }
 
     /// When [`Self::review`] has something to do.

@@ -15,9 +15,9 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{Pid, pipe2};
 
 use super::maker::{During, Failure};
-use crate::image::{GATE, MEMORY};
+use crate::image::{GATE, MEMORY, NUMBERS_APART};
 use crate::message::{Beginning, EXECUTE, Order};
-use crate::system::{Forked, exit_now, fork};
+use crate::system::{Forked, exit_now, fork, pass_process_number};
 
 /// The first descriptor that is in nobody's way.
 const ASIDE: i32 = 64;
@@ -54,6 +54,9 @@ pub(super) fn start(order: &Order, output: &OwnedFd, image: Vec<OwnedFd>) -> Res
     const STEP: &str = "start the program of";
     let texts = Texts::of(order).during(STEP)?;
     let (gate, inner) = gate(order.beginning, &texts).during(STEP)?;
+    if order.beginning == Beginning::Copy {
+        (0..NUMBERS_APART).try_for_each(|_| pass_process_number()).during(STEP)?;
+    }
     let (problem, tell) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).during(STEP)?;
     match fork().during(STEP)? {
         Forked::Child => {

@@ -85,7 +85,7 @@ impl State {
     pub(crate) fn connect(&mut self, options: &Options) -> Result<Internet, String> {
         let text = |error: io::Error| error.to_string();
         let turn = self.registry.turn().map_err(text)?;
-        let environments = options.max_environments + options.pool;
+        let environments = options.slots();
         let taken = self.registry.ranges(&turn)?;
         let mut internet = Internet::plan(&options.internet, self.mark, environments, &taken)?;
         let record = NetworkRecord {

@@ -14,31 +14,27 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
+use nix::sys::socket::MsgFlags;
 use nix::unistd::Pid;
 
 use super::census::Census;
-use super::entry::{Entry, Handles, Kind, Stage};
-use super::maker::Plan;
+use super::entry::{Handles, Kind, Stage};
+
 use super::nursery::Nursery;
 use super::pool::Pool;
 use super::stage::PLAIN;
+use super::volume::Spares;
 use super::{Context, capture};
 use crate::cgroup::HandleKinds;
 use crate::cgroup::group::{kills_for_memory, paths, peak_bytes};
 use crate::message::{Answer, Command, Order, Report};
 use crate::network::Internet;
-use crate::options::ENVIRONMENTS_MAX;
+
 use crate::packet::send;
-use crate::spec::{Exit, Network};
+use crate::spec::Exit;
 use crate::system::{open_tree, restrict_tree};
 
-/// Blanks that are being made at the same time: most of that time the kernel lets them wait for its grace periods.
-const MAKERS_MAX: usize = 32;
-/// The same ahead of need, while nobody waits for an environment.
-const REFILLING_MAX: usize = 4;
-/// The same while others are being started, which have the processors before it.
-const REFILLING_BESIDE_MAX: usize = 1;
+mod making;
 
 /// An order that waits for a blank.
 struct Waiting {
@@ -65,6 +61,8 @@ pub(crate) struct Table {
     nursery: Option<Nursery>,
     /// Each slot's user's namespace, once made: the next environment of that user gets it too.
     namespaces: BTreeMap<usize, OwnedFd>,
+    /// Untouched file systems of environments that are gone.
+    spares: Spares,
     /// Oldest first.
     waiting: BTreeMap<Kind, VecDeque<Waiting>>,
     waiting_ids: HashMap<u64, Kind>,
@@ -92,6 +90,7 @@ impl Table {
             context,
             nursery: None,
             namespaces: BTreeMap::new(),
+            spares: Spares::default(),
             waiting: BTreeMap::new(),
             waiting_ids: HashMap::new(),
             unknown: BTreeSet::new(),
@@ -203,135 +202,6 @@ impl Table {
         next
     }
 
-    /// Has made what orders wait for; the kind of which the fewest are being made comes first.
-    fn make_missing(&mut self) {
-        while self.census.making_all() < MAKERS_MAX {
-            let behind =
-                self.waiting.iter().map(|(kind, queue)| (self.census.making(*kind), queue.len(), *kind));
-            let next = behind.filter(|(making, waiting, _)| making < waiting).min();
-            let Some((_, _, kind)) = next else { return };
-            if !self.has_room() {
-                // A blank that nobody asked for makes room; its end comes back here.
-                match self.census.any_blank() {
-                    Some(surplus) => return self.end(surplus),
-                    None if self.is_sweeping() => return,
-                    None => {}
-                }
-            }
-            if !self.make(kind) {
-                return;
-            }
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        let limit = (self.context.options.max_environments + self.context.options.pool).min(ENVIRONMENTS_MAX);
-        self.census.free_slot(limit).is_some()
-    }
-
-    /// Fills the pool, or lets go of what is surplus.
-    pub(crate) fn refill(&mut self) {
-        if self.closing {
-            return;
-        }
-        let kind = Kind::usual(&self.context.options);
-        self.pool.review(Instant::now(), self.census.ready(kind));
-        while self.ready_told
-            && self.census.ready(kind) > self.pool.target()
-            && let Some(surplus) = self.census.blank(kind)
-        {
-            // The very first, which proves that everything works here, stays even without a pool.
-            if self.pool.target() == 0 {
-                break;
-            }
-            self.end(surplus);
-        }
-        if !self.waiting.is_empty() || self.pool_paused {
-            return;
-        }
-        let wanted = if self.ready_told { self.pool.target() } else { self.pool.target().max(1) };
-        let beside = match (self.ready_told, self.census.starting(), self.census.ready(kind)) {
-            (false, ..) => 1,
-            (_, 0, _) => REFILLING_MAX,
-            (_, _, 0) => REFILLING_BESIDE_MAX,
-            _ => 0,
-        };
-        while self.census.ready(kind) + self.census.making(kind) < wanted
-            && self.census.making_all() < beside
-            && self.has_room()
-        {
-            if !self.make(kind) {
-                return;
-            }
-        }
-    }
-
-    /// Has a blank made. False where the host has no room for one: what waits is answered.
-    fn make(&mut self, kind: Kind) -> bool {
-        match self.try_make(kind) {
-            Ok(()) => true,
-            Err(error) => {
-                self.making_failed(kind, "make".to_owned(), error.desc().to_owned());
-                false
-            }
-        }
-    }
-
-    fn try_make(&mut self, kind: Kind) -> nix::Result<()> {
-        let limit = (self.context.options.max_environments + self.context.options.pool).min(ENVIRONMENTS_MAX);
-        let slot = self.census.free_slot(limit).ok_or(Errno::ENOSPC)?;
-        self.serial += 1;
-        let name = format!("e{}", self.serial);
-        let link = match kind.network {
-            Network::Isolated => None,
-            Network::Internet => Some(self.free_link().ok_or(Errno::ENETUNREACH)?),
-        };
-        let user = self.context.users.of(slot);
-        let plan = Plan { name: name.clone(), user, tmp_mib: kind.tmp_mib, link };
-        let (ours, theirs) =
-            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        self.order(&plan, theirs, slot)?;
-        self.census.insert(slot, Entry::new(name, kind, link, ours));
-        self.watches.push(Watch::Control(slot));
-        Ok(())
-    }
-
-    /// Gives a plan to the nursery: to a new one, if it has ended.
-    fn order(&mut self, plan: &Plan, control: OwnedFd, slot: usize) -> nix::Result<()> {
-        let namespace = self.namespaces.get(&slot).map(AsFd::as_fd);
-        if let Some(nursery) = &self.nursery
-            && nursery.order(plan, control.as_fd(), namespace).is_ok()
-        {
-            return Ok(());
-        }
-        let nursery = self.nursery.insert(Nursery::start(&self.context)?);
-        nursery.order(plan, control.as_fd(), namespace)
-    }
-
-    /// The number of a pair of interfaces that has not been used for long: the kernel may still be removing the last ones, and
-    /// remember connections of their address.
-    fn free_link(&mut self) -> Option<u32> {
-        let count = self.context.internet.as_ref()?.range.environments() as u32;
-        let link = (0..count)
-            .map(|step| (self.next_link + step) % count)
-            .find(|link| !self.census.has_link(*link))?;
-        self.next_link = link + 1;
-        Some(link)
-    }
-
-    /// A blank could not be made: the order that it was for fails, or the host is refused.
-    fn making_failed(&mut self, kind: Kind, step: String, reason: String) {
-        self.pool_paused = true;
-        if !self.ready_told {
-            let reason = format!("a trial environment failed: cannot {step} it: {reason}");
-            self.answers.push((Answer::Refused { reason }, vec![]));
-            self.ready_told = true;
-        }
-        if let Some(waiting) = self.next_order(kind) {
-            self.answers.push((Answer::Failed { id: waiting.order.id, step, reason }, vec![]));
-        }
-    }
-
     /// Sends an order to a blank, with the mounts it names.
     fn give(&mut self, slot: usize, waiting: Waiting) {
         self.census.set_id(slot, waiting.order.id);
@@ -367,16 +237,7 @@ impl Table {
 
     /// The nursery or an init has said something.
     pub(crate) fn report(&mut self, slot: usize, report: Report, descriptors: Vec<OwnedFd>) {
-        let Some(entry) = self.census.get_mut(slot) else { return };
-        let stage = entry.stage;
-        if entry.unborn && !matches!(report, Report::Cloned { .. }) {
-            // There is none, or a nursery died before it could tell; that one ends with its socket.
-            entry.control = entry.control.take().filter(|_| stage != Stage::Ending);
-            self.census.set_init(slot, None);
-            if !matches!(report, Report::Failed { .. }) {
-                return self.fail(slot, "complete".to_owned(), "its process is not known".to_owned());
-            }
-        }
+        let Some(stage) = self.census.get(slot).map(|entry| entry.stage) else { return };
         match report {
             Report::Cloned { init } => {
                 let is_known_dead = self.unknown.remove(&init);
@@ -442,10 +303,13 @@ impl Table {
     fn complete(&mut self, slot: usize, kinds: HandleKinds, descriptors: Vec<OwnedFd>) {
         let Some(entry) = self.census.get_mut(slot) else { return };
         let kind = entry.kind;
-        let (handles, namespace) = match Handles::open(&self.context.tops, &entry.name, kinds, descriptors) {
+        let given = (kinds, descriptors);
+        let opened = Handles::open(&self.context.tops, &entry.name, kind.tmp_mib, given);
+        let (handles, namespace) = match opened {
             Ok(opened) => opened,
             Err(error) => return self.fail(slot, "complete".to_owned(), error.to_string()),
         };
+        entry.spare = None;
         if handles.memory_event.is_some() {
             self.watches.push(Watch::Memory(slot));
         }
@@ -528,16 +392,34 @@ impl Table {
         }
         self.census.set_stage(slot, Stage::Ending);
         if let Some(entry) = self.census.get_mut(slot) {
+            let most = if self.closing { 0 } else { self.pool.target() };
+            let tmp = entry.handles.as_mut();
+            let used =
+                tmp.and_then(|handles| handles.take_tmp_unless(|volume| self.spares.reserve(volume, most)));
+            if let Some(used) = used {
+                used.let_go();
+            }
             entry.kill(&self.context.tops);
         }
     }
 
-    /// A child process has ended.
-    pub(crate) fn reaped(&mut self, process: Pid) {
+    /// A child process has ended. Gives the environments whose init may never be told now, if it was the nursery: those that are
+    /// in [`Self::orphaned`]'s hands when all that they had to say is heard.
+    pub(crate) fn reaped(&mut self, process: Pid) -> Vec<usize> {
         if self.nursery.as_ref().is_some_and(|nursery| nursery.process() == process) {
             self.nursery = None;
-        } else if !self.census.reaped(process) {
+            return self.census.unborn().iter().copied().collect();
+        }
+        if !self.census.reaped(process) {
             self.unknown.insert(process.as_raw());
+        }
+        vec![]
+    }
+
+    /// The nursery has ended. If it could not tell who this one's init is, that one ends with its socket.
+    pub(crate) fn orphaned(&mut self, slot: usize) {
+        if self.census.get(slot).is_some_and(|entry| entry.unborn) {
+            self.closed(slot);
         }
     }
 
@@ -557,13 +439,16 @@ impl Table {
                 self.forget(slot);
             }
         }
-        if self.census.unborn() == 0 {
+        if self.census.unborn().is_empty() {
             self.unknown.clear();
         }
     }
 
     fn forget(&mut self, slot: usize) {
         let Some(entry) = self.census.remove(slot) else { return };
+        if let Some(volume) = entry.handles.and_then(|handles| handles.tmp) {
+            self.spares.put(volume);
+        }
         match (entry.id, entry.failure) {
             (Some(id), Some((step, reason))) if !entry.exit_told => {
                 self.answers.push((Answer::Failed { id, step, reason }, vec![]));

@@ -12,7 +12,9 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::ProtFlags;
 use nix::unistd::Pid;
 
+use super::NUMBERS_APART;
 use super::descriptors::{self, Descriptors};
+
 use super::frame;
 use super::maps::{self, Backing, Mapping, PAGE};
 use super::trace::{Thread, ThreadState};
@@ -100,6 +102,7 @@ pub(super) fn capture(process: Pid) -> io::Result<Captured> {
             thread,
         });
     }
+    renumber(&threads, &regions, &image)?;
     Ok(Captured {
         threads,
         regions,
@@ -183,6 +186,25 @@ fn copy(process: Pid, memory: &File) -> io::Result<(Vec<Region>, OwnedFd, u64)> 
     }
     debug_assert_eq!(end % PAGE, 0, "whole pages were copied");
     Ok((regions, image.into(), end))
+}
+
+/// Writes the numbers that the threads will have where the C library remembers them: at the address that it has given the kernel
+/// to clear.
+fn renumber(threads: &[ThreadImage], regions: &[Region], image: &OwnedFd) -> io::Result<()> {
+    let image = File::from(image.try_clone()?);
+    for thread in threads {
+        let address = thread.state.clear_id;
+        let mut runs = regions.iter().flat_map(|region| &region.runs);
+        let Some((run, at)) = runs.find(|(run, _)| run.contains(&address)) else { continue };
+        let at = at + (address - run.start);
+        let mut known = [0; 4];
+        image.read_exact_at(&mut known, at)?;
+        if u64::from(u32::from_ne_bytes(known)) == thread.id {
+            let number = (thread.id + NUMBERS_APART) as u32;
+            image.write_all_at(&number.to_ne_bytes(), at)?;
+        }
+    }
+    Ok(())
 }
 
 /// Where code, data, heap, stack, arguments and variables lie.

@@ -1,12 +1,12 @@
 //! What a process has open, and the system calls that open the same again.
 //!
-//! Files are opened by their path, at the same position. Pipes, event counters and epolls within the process are made anew; pipes
-//! must be empty. Connections cannot be kept: a copy finds them closed, as after AWS's restoring. Whatever else is open stands
+//! Files are opened by their path, at the same position. Pipes, with what waits in them, event counters and epolls within the
+//! process are made anew. Connections cannot be kept: a copy finds them closed, as after AWS's restoring. Whatever else is open stands
 //! against capturing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
@@ -18,6 +18,8 @@ use crate::system::{bytes_waiting, descriptor_of, pidfd_open};
 
 /// Open descriptors of one process; functions have 1,024 at most.
 const DESCRIPTORS_MAX: usize = 1024;
+/// What may wait in a pipe, in bytes: what is certain to fit into a new one.
+const PIPE_BYTES_MAX: usize = 4096;
 /// Opened for nobody's exec, as the flag stands in `fdinfo`.
 const CLOSE_ON_EXEC: u64 = libc::O_CLOEXEC as u64;
 /// Flags that open takes no part in, or that are not kept.
@@ -58,6 +60,8 @@ pub(super) struct Descriptors {
     open: BTreeMap<u64, (Open, u64)>,
     /// The pipe that it writes its output to.
     output: Option<u64>,
+    /// What waits in pipes to be read.
+    contents: BTreeMap<u64, Vec<u8>>,
 }
 
 /// Looks at what a process has open.
@@ -78,7 +82,8 @@ pub(super) fn read(process: Pid) -> io::Result<Descriptors> {
         let open = classify(process, number, &link(process, number)?, &information)?;
         descriptors.open.insert(number, (open, flags));
     }
-    descriptors.check(process)?;
+    descriptors.check()?;
+    descriptors.contents = descriptors.drain(process)?;
     Ok(descriptors)
 }
 
@@ -160,8 +165,8 @@ fn connection(process: Pid, number: u64) -> nix::Result<Option<(i32, i32)>> {
 }
 
 impl Descriptors {
-    /// Whether pipes are empty and lead from the process to itself, and epolls watch what it has.
-    fn check(&self, process: Pid) -> io::Result<()> {
+    /// Whether pipes lead from the process to itself, and epolls watch what it has.
+    fn check(&self) -> io::Result<()> {
         for (number, (open, _)) in &self.open {
             match open {
                 Open::Pipe(pipe) if Some(*pipe) != self.output => {
@@ -169,10 +174,6 @@ impl Descriptors {
                         return Err(io::Error::other(format!(
                             "it has half of a pipe open (descriptor {number})"
                         )));
-                    }
-                    let file = fs::File::open(format!("/proc/{process}/fd/{number}"));
-                    if file.is_ok_and(|file| bytes_waiting(&file).is_ok_and(|bytes| bytes > 0)) {
-                        return Err(io::Error::other(format!("a pipe is not empty (descriptor {number})")));
                     }
                 }
                 Open::Epoll { entries } => {
@@ -185,6 +186,27 @@ impl Descriptors {
             }
         }
         Ok(())
+    }
+
+    /// Takes what waits in pipes: the process will not read it any more.
+    fn drain(&self, process: Pid) -> io::Result<BTreeMap<u64, Vec<u8>>> {
+        let mut contents = BTreeMap::new();
+        for (open, _) in self.open.values() {
+            let Open::Pipe(pipe) = open else { continue };
+            let [read, _] = self.ends(*pipe)[..] else { continue };
+            if contents.contains_key(pipe) {
+                continue;
+            }
+            let mut file = fs::File::open(format!("/proc/{process}/fd/{read}"))?;
+            let length = bytes_waiting(&file)? as usize;
+            if length > PIPE_BYTES_MAX {
+                return Err(io::Error::other(format!("a pipe is too full (descriptor {read})")));
+            }
+            let mut content = vec![0; length];
+            file.read_exact(&mut content)?;
+            contents.insert(*pipe, content);
+        }
+        Ok(contents)
     }
 
     fn has(&self, number: u64) -> bool {
@@ -252,6 +274,12 @@ impl Descriptors {
                     table.keep(steps, made, *number, *flags);
                 }
             }
+        }
+        for (pipe, content) in self.contents.iter().filter(|(_, content)| !content.is_empty()) {
+            let Some(write) = self.ends(*pipe).pop() else { continue };
+            let length = content.len() as u64;
+            let content = steps.data(content);
+            steps.must_be(libc::SYS_write, [write, content, length, 0, 0, 0], length);
         }
         for (number, (open, _)) in &self.open {
             let Open::Epoll { entries } = open else { continue };

@@ -39,6 +39,10 @@ pub(crate) const GATE: u8 = 3;
 /// The descriptor of the image's memory, while a copy is being made.
 pub(crate) const MEMORY: u8 = 4;
 
+/// How far the numbers of a copy's process and threads lie above the captured one's. By another number, libraries notice that they
+/// are in another process, as after a fork: OpenSSL, for one, then takes new random numbers from the system.
+pub(crate) const NUMBERS_APART: u64 = 1;
+
 /// The status with which a process ends that could not be made again, before anything of it has run.
 pub const FAILED: i32 = 125;
 
@@ -83,19 +87,21 @@ impl Image {
         let program = plan::program(&captured)?;
         let stub = memfd_create("runtime", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
         nix::unistd::write(&stub, &program)?;
-        for file in [&stub, &captured.memory] {
-            seal(file)?;
-        }
+        protect(&stub, 0o555)?;
+        protect(&captured.memory, 0o444)?;
         Ok(Image { memory: captured.memory, stub, bytes: captured.bytes + program.len() as u64 })
     }
 }
 
-/// Nobody can change it any more.
+/// Nobody can change it any more, or open it as if he could: a copy finds its stub at `/proc/self/exe`.
 #[cfg(target_arch = "x86_64")]
-fn seal(file: &OwnedFd) -> nix::Result<()> {
+fn protect(file: &OwnedFd, mode: u32) -> nix::Result<()> {
     use std::os::fd::AsFd;
 
     use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+    use nix::sys::stat::{Mode, fchmod};
+
+    fchmod(file, Mode::from_bits_truncate(mode))?;
     fcntl(file.as_fd(), FcntlArg::F_ADD_SEALS(SealFlag::all())).map(drop)
 }
 

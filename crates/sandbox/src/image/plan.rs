@@ -16,7 +16,7 @@ use super::capture::{Captured, Region, ThreadImage};
 use super::frame;
 use super::maps::{Backing, PAGE};
 use super::stub::{BRANCH, Builder, FROM_KERNEL_PAGE, MUST_EQUAL, MUST_SUCCEED, RESUME, Step};
-use super::{GATE, MEMORY};
+use super::{GATE, MEMORY, NUMBERS_APART};
 
 /// The first address that a program may map.
 const FIRST_ADDRESS: u64 = 0x1_0000;
@@ -222,15 +222,16 @@ impl Steps {
     /// The other threads, then the main one, which goes on last.
     fn threads(&mut self, threads: &[ThreadImage]) -> io::Result<()> {
         let (main, others) = threads.split_first().ok_or_else(|| io::Error::other("it has no thread"))?;
-        // The C library knows its threads by number: they must be the same.
-        self.must_be(libc::SYS_getpid, [0; 6], main.id);
-        let mut next = main.id + 1;
+        // The C library knows its threads by these numbers.
+        self.must_be(libc::SYS_getpid, [0; 6], main.id + NUMBERS_APART);
+        let mut next = main.id + 1 + NUMBERS_APART;
         for thread in others {
-            while next < thread.id {
+            let number = thread.id + NUMBERS_APART;
+            while next < number {
                 self.pass_number(next);
                 next += 1;
             }
-            if next != thread.id {
+            if next != number {
                 return Err(io::Error::other("its threads are numbered in an unknown way"));
             }
             let own = self.own_steps(thread);
@@ -240,7 +241,7 @@ impl Steps {
                 number: libc::SYS_clone as u64,
                 arguments: [flags, 0, 0, thread.state.clear_id, thread.thread_pointer, 0],
                 mode: MUST_EQUAL | BRANCH,
-                expected: thread.id,
+                expected: number,
                 alternative,
             });
             next += 1;

@@ -157,7 +157,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    fn new(environment: Arc<dyn Environment>, channels: Channels) -> Running {
+    pub(crate) fn new(environment: Arc<dyn Environment>, channels: Channels) -> Running {
         let output = tokio::net::unix::pipe::Receiver::from_owned_fd(channels.output).unwrap();
         Running { environment, output, listeners: channels.listeners }
     }

@@ -12,6 +12,8 @@ crate::cases![
     copies_are_walled_in_like_any_other_program,
     copies_share_nothing_that_they_write,
     threads_go_on,
+    copies_have_other_random_numbers,
+    node_goes_on,
     what_was_open_is_open_again,
     an_image_outlives_the_helper,
     what_cannot_be_captured_says_why,
@@ -68,10 +70,10 @@ async fn copies_are_walled_in_like_any_other_program() {
     let look = "
 gate()
 status = dict(line.split(':', 1) for line in open('/proc/self/status').read().splitlines())
-for name in ('Uid', 'CapEff', 'CapPrm', 'CapBnd', 'NoNewPrivs', 'Seccomp', 'NSpid'):
+for name in ('Uid', 'CapEff', 'CapPrm', 'CapBnd', 'NoNewPrivs', 'Seccomp'):
     print(name, status[name].split())
-print(sorted(posix.listdir('/proc'), key=str)[:2], posix.getcwd(), posix.uname().nodename)
-for attempt in (lambda: open('/x', 'w'), lambda: posix.setuid(0), lambda: posix.chroot('/')):
+print(sorted(name for name in posix.listdir('/proc') if not name.isdigit()), posix.getcwd(), posix.uname().nodename)
+for attempt in (lambda: open('/x', 'w'), lambda: posix.setuid(0), lambda: posix.chroot('/'), lambda: open('/proc/self/exe', 'r+b')):
     try:
         attempt(); print('allowed')
     except OSError as error:
@@ -120,18 +122,41 @@ def work(name):
 workers = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(3)]
 gone = threading.Thread(target=lambda: None); 
 workers[0].start(); gone.start(); gone.join(); workers[1].start(); workers[2].start()
-ids = [worker.native_id for worker in workers]
+ids = [worker.native_id for worker in workers]; before = posix.getpid()
 gate()
 for n in range(30):
     asked.put(n)
 answers = [answered.get(timeout=20) for _ in range(30)]
-print(sorted(answer[2] for answer in answers) == [n * 2 for n in range(30)], all(ids[name] == native for name, native, _ in answers))
+print(sorted(answer[2] for answer in answers) == [n * 2 for n in range(30)], all(native == ids[name] + posix.getpid() - before for name, native, _ in answers))
 extra = threading.Thread(target=print, args=('a new thread',)); extra.start(); extra.join()
 ";
     let image = capture(&host, script).await;
     for _ in 0..3 {
         let (exit, text) = host.run(copy(&image, "")).await.finish().await;
         assert_eq!((exit, text.as_str()), (Exit::Status(0), "True True\na new thread\n"));
+    }
+    host.end().await;
+}
+
+async fn copies_have_other_random_numbers() {
+    let host = Host::start();
+    let script = "
+import ssl, uuid, secrets
+ssl.RAND_bytes(8)
+before = posix.getpid()
+gate()
+print(before != posix.getpid(), ssl.RAND_bytes(16).hex(), uuid.uuid4().hex, secrets.token_hex())
+";
+    let image = capture(&host, script).await;
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..4 {
+        let (exit, text) = host.run(copy(&image, "")).await.finish().await;
+        assert_eq!(exit, Exit::Status(0), "{text}");
+        let words: Vec<_> = text.split_whitespace().collect();
+        assert_eq!((words.len(), words[0]), (4, "True"), "{text}");
+        for random in &words[1..] {
+            assert!(seen.insert((*random).to_owned()), "{random} twice");
+        }
     }
     host.end().await;
 }
@@ -144,6 +169,7 @@ file = open('/etc/services', 'rb'); first = file.readline()
 posix.dup2(posix.eventfd(5, posix.EFD_NONBLOCK), 40); posix.close(posix.dup2(40, 41))
 epoll = select.epoll()
 reader, writer = posix.pipe()
+full, fill = posix.pipe(); posix.write(fill, b'kept')
 posix.dup2(reader, 33); posix.close(reader); reader = 33
 epoll.register(reader, select.EPOLLIN)
 output = posix.dup(1)
@@ -159,7 +185,7 @@ before = opened()
 gate()
 print(opened() == before, len(before) > 6)
 print(len(file.readline()) > 0 and file.tell() > len(first), int.from_bytes(posix.read(40, 8), 'little'))
-print(epoll.poll(0), posix.write(writer, b'abc'), epoll.poll(5) == [(33, select.EPOLLIN)], posix.read(33, 10))
+print(epoll.poll(0), posix.write(writer, b'abc'), epoll.poll(5) == [(33, select.EPOLLIN)], posix.read(33, 10), posix.read(full, 10))
 try:
     client.sendall(b'x'); print('sent')
 except OSError as error:
@@ -168,7 +194,7 @@ sys.stdout.flush(); posix.write(output, b'through a copy\\n')
 ";
     let image = capture(&host, script).await;
     let (exit, text) = host.run(copy(&image, "")).await.finish().await;
-    let expected = "True True\nTrue 5\n[] 3 True b'abc'\nBrokenPipeError\nthrough a copy\n";
+    let expected = "True True\nTrue 5\n[] 3 True b'abc' b'kept'\nBrokenPipeError\nthrough a copy\n";
     assert_eq!((exit, text.as_str()), (Exit::Status(0), expected));
     host.end().await;
 }
@@ -188,7 +214,10 @@ async fn what_cannot_be_captured_says_why() {
         ("import mmap; shared = mmap.mmap(-1, 4096); gate()", "shares memory"),
         ("process = posix.fork()\nif not process: time.sleep(3600)\ngate()", "processes of its own"),
         ("import signal; signal.setitimer(signal.ITIMER_REAL, 3600); gate()", "timers"),
-        ("reader, writer = posix.pipe(); posix.write(writer, b'x'); gate()", "not empty"),
+        (
+            "reader, writer = posix.pipe(); posix.set_blocking(writer, False); posix.write(writer, b'x' * 5000); gate()",
+            "too full",
+        ),
         (
             "import signal; signals = posix.eventfd(0); folder = posix.open('/tmp', 0); gate()",
             "a folder open",
@@ -216,5 +245,53 @@ async fn a_template_that_ends_is_no_image() {
     let (environment, _channels) = host.sandbox.start(template("sys.exit(3)")).await.unwrap();
     assert_eq!(environment.exited().await, Exit::Status(3));
     assert!(matches!(environment.capture().await, Err(SandboxError::NotCaptured { .. })));
+    host.end().await;
+}
+
+async fn node_goes_on() {
+    if !std::path::Path::new("/usr/bin/node").exists() {
+        return println!("SKIPPED node_goes_on: there is no /usr/bin/node");
+    }
+    let host = Host::start();
+    let script = "
+const fs = require('fs');
+const before = process.hrtime.bigint();
+fs.writeSync(3, 'here');
+const told = fs.readFileSync(3, 'utf8').split('\\0');
+const random = require('crypto').randomBytes(8).toString('hex');
+require('v8').setFlagsFromString('--random-seed=' + (1 + require('crypto').randomInt(2 ** 30)));
+const { Worker } = require('worker_threads');
+let sum = 0; for (let n = 0; n < 5e6; n++) sum += n % 7;
+setTimeout(() => fs.readFile('/etc/passwd', (error, text) => {
+  const server = require('net').createServer((socket) => socket.end('bye')).listen(7000, '127.0.0.1', () => {
+    require('net').connect(7000, '127.0.0.1').on('data', (data) => {
+      console.log(told.filter((line) => line.startsWith('TOLD')).join(), random, Math.random(), sum, text.length > 10, data.toString());
+      process.exit(0);
+    });
+  });
+}), 5);
+";
+    let mut spec = crate::harness::program("/usr/bin/node", &["-e", script]);
+    spec.beginning = Beginning::Template;
+    spec.memory_mib = 512;
+    let (environment, channels) = host.sandbox.start(spec).await.unwrap();
+    let image = match environment.capture().await {
+        Ok(image) => image,
+        Err(error) => panic!("{error}: {}", Running::new(environment, channels).finish().await.1),
+    };
+    let mut seen = std::collections::HashSet::new();
+    for told in ["one", "two", "three"] {
+        let mut spec = copy(&image, told);
+        spec.memory_mib = 512;
+        let (exit, text) = host.run(spec).await.finish().await;
+        let words: Vec<_> = text.split_whitespace().collect();
+        assert!(
+            exit == Exit::Status(0) && words.len() == 6 && words[0] == format!("TOLD={told}"),
+            "{exit:?} {text}"
+        );
+        assert_eq!(words[3..], ["14999995", "true", "bye"], "{text}");
+        assert!(seen.insert(words[1].to_owned()) && seen.insert(words[2].to_owned()), "{text}");
+    }
+    println!("{} KiB", image.bytes() / 1024);
     host.end().await;
 }

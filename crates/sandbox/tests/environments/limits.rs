@@ -15,6 +15,8 @@ crate::cases![
     tmp_of_another_size_has_that_size,
     tmp_in_memory_is_charged,
     tmp_is_new_every_time,
+    tmp_that_was_touched_is_never_used_again,
+    tmp_that_was_not_touched_is_used_again,
     shared_memory_is_bounded_and_charged,
     a_fork_bomb_is_bounded_and_removed,
     descriptors_and_core_dumps_are_bounded,
@@ -106,6 +108,49 @@ async fn tmp_is_new_every_time() {
         let (_, text) = host.shell("ls -a /tmp; echo secret > /tmp/secret; sync").await;
         assert_eq!(text, ".\n..\n");
     }
+    host.end().await;
+}
+
+/// A `/tmp` that nobody touched comes back; this is what must not come back with it.
+async fn tmp_that_was_touched_is_never_used_again() {
+    const LOOK: &str = "import os, stat\n\
+        s = os.stat('/tmp'); v = os.statvfs('/tmp')\n\
+        print(oct(s.st_mode), s.st_nlink, s.st_size, os.listdir('/tmp'), os.listxattr('/tmp'), v.f_bfree, v.f_ffree, \
+        s.st_uid, s.st_mtime_ns < 10**18 * 9)";
+    let traces = [
+        "",
+        "open('/tmp/x', 'w').write('secret')",
+        "open('/tmp/x', 'w').write('secret'); os.unlink('/tmp/x')",
+        "os.mkdir('/tmp/y'); os.rmdir('/tmp/y')",
+        "os.chmod('/tmp', 0o755)",
+        "os.utime('/tmp', ns=(1, 2))",
+        "f = os.open('/tmp', os.O_TMPFILE | os.O_RDWR); os.write(f, b'secret' * 10000)",
+        "try: os.setxattr('/tmp', 'user.trace', b'secret')\nexcept OSError: pass",
+        "os.symlink('x', '/tmp/z')",
+    ];
+    let host = Host::start();
+    let mut clean = None;
+    for trace in traces {
+        let (exit, text) = host.run(python(&format!("{LOOK}\n{trace}"))).await.finish().await;
+        assert_eq!(exit, Exit::Status(0), "{trace}: {text}");
+        let first = clean.get_or_insert_with(|| text.clone());
+        assert_eq!(&text, first, "what was left by something before {trace:?} shows");
+    }
+    host.end().await;
+}
+
+/// Environments that follow each other and leave `/tmp` alone get the same file system, which takes the kernel long to make.
+async fn tmp_that_was_not_touched_is_used_again() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let host = Host::start();
+    let mut devices = std::collections::BTreeMap::<String, usize>::new();
+    for _ in 0..12 {
+        let (_, text) = host.shell("grep ' /tmp ' /proc/self/mounts; true").await;
+        *devices.entry(text).or_default() += 1;
+    }
+    assert!(devices.values().any(|count| *count > 1), "{devices:?}");
     host.end().await;
 }
 

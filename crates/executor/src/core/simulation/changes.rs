@@ -1,9 +1,15 @@
 //! What is configured while events are in flight.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{FUNCTIONS, Simulation};
 use crate::core::tests::version;
+
+/// How far a timer's events are apart at least.
+const TIMER_PERIOD: Duration = Duration::from_secs(70);
+/// How many there are: enough for the policy to expect the next one.
+const TIMER_EVENTS: usize = 8;
 
 impl Simulation {
     /// Changes something now and then.
@@ -12,7 +18,7 @@ impl Simulation {
             return;
         }
         let function = self.random.index(FUNCTIONS);
-        match self.random.below(6) {
+        match self.random.below(7) {
             0 => self.update(function),
             1 => {
                 let reserved = self.random.chance(30).then(|| self.random.below(5) as u32);
@@ -28,12 +34,27 @@ impl Simulation {
                     self.core.prewarm(self.now, &version);
                 }
             }
+            5 => self.run_timer(function),
             _ => {
                 // Somebody else on this host starts or ends something.
                 self.host.others_mib = self.random.below(self.host.total_mib * 3 / 4);
             }
         }
         self.settle();
+    }
+
+    /// Now and then all is quiet but for one function, whose events come by the clock.
+    fn run_timer(&mut self, function: usize) {
+        if !self.random.chance(5) || self.functions[function].tenants > 0 {
+            return;
+        }
+        let period = TIMER_PERIOD + Duration::from_secs(self.random.below(60));
+        for _ in 0..TIMER_EVENTS {
+            self.advance(self.now + period);
+            self.look_at_memory();
+            let version = Arc::clone(&self.functions[function].version);
+            self.arrive(function, &version);
+        }
     }
 
     /// A new version. The old one is retired at once, as `$LATEST` is; or the alias moves away from one that stays.

@@ -68,6 +68,22 @@ impl Simulation {
         self.longest_wait = self.longest_wait.max(waited);
     }
 
+    /// After an environment was made.
+    pub(super) fn check_expected(&mut self, id: EnvironmentId, purpose: Purpose) {
+        let core = &self.core;
+        let Some(environment) = core.environments.get(&id) else { return };
+        if environment.awaits_until.is_none() {
+            return;
+        }
+        self.expected += 1;
+        assert_eq!(purpose, Purpose::Prewarm);
+        assert_eq!(
+            core.pools[&environment.pool].environments.len(),
+            1,
+            "one is made ahead where there is none"
+        );
+    }
+
     /// After every step.
     pub(super) fn check(&mut self) {
         assert_eq!(self.core.in_flight() as usize, self.open.len(), "the core counts what is in flight");
@@ -130,6 +146,7 @@ impl Simulation {
         }
         let shares: u32 = self.core.functions.values().map(|function| function.share()).sum();
         assert_eq!(self.core.shares, shares);
+        assert_eq!(self.core.expected.len(), self.core.expected_of.len(), "one is expected for a function");
         let due = self.core.targets.values().filter(|target| target.due.is_some()).count();
         assert!(due == self.core.lacking.len() || self.core.stopping);
     }
@@ -170,6 +187,7 @@ impl Simulation {
         assert!(core.functions.is_empty() && core.versions.is_empty() && core.pools.is_empty());
         assert!(core.idle.is_empty() && core.kept.is_empty() && core.expiring.is_empty());
         assert!(core.thawed.is_empty() && core.settling.is_empty());
+        assert!(core.expected.is_empty() && core.expected_of.is_empty());
         assert!(core.targets.is_empty() && core.lacking.is_empty());
         assert!(core.memory.is_settled(), "memory is charged for nothing");
         assert_eq!((core.provisioning, core.unreserved_in_flight, core.shares), (0, 0, 0));

@@ -55,6 +55,7 @@ struct Simulation {
     rejected: usize,
     short: usize,
     provisioned_runs: usize,
+    expected: usize,
     longest_wait: Duration,
 }
 
@@ -88,6 +89,7 @@ impl Simulation {
             rejected: 0,
             short: 0,
             provisioned_runs: 0,
+            expected: 0,
             longest_wait: Duration::ZERO,
         }
     }
@@ -233,7 +235,7 @@ fn seeds(otherwise: std::ops::Range<u64>) -> Vec<u64> {
 
 #[test]
 fn random_schedules_keep_every_invariant() {
-    let (mut short, mut provisioned) = (0, 0);
+    let (mut short, mut provisioned, mut expected) = (0, 0, 0);
     for seed in seeds(SEEDS) {
         println!("seed {seed}");
         let simulation = run(seed, EVENTS);
@@ -245,8 +247,10 @@ fn random_schedules_keep_every_invariant() {
         );
         short += simulation.short;
         provisioned += simulation.provisioned_runs;
+        expected += simulation.expected;
     }
     assert!(short > 0 && provisioned > 0, "memory ran short, and provisioned environments ran events");
+    assert!(expected > 0, "environments were made ahead");
 }
 
 /// The long run: a million events in schedules of ten seeds.

@@ -126,6 +126,7 @@ impl Simulation {
             memory_mib,
         };
         assert!(self.environments.insert(id, modelled).is_none(), "an environment's id is new");
+        self.check_expected(id, purpose);
         self.check_memory();
         let longest = if self.random.chance(1) { LONGEST_START } else { Duration::from_millis(5) };
         let after = self.random.micros(longest.as_micros() as u64);

@@ -9,6 +9,7 @@ use super::random::Random;
 use crate::core::tests::version;
 use crate::core::{EventId, HostMemory, Purpose};
 use crate::event::FunctionVersion;
+use crate::keepalive::{Adaptive, KeepAlive};
 use crate::limits::Limits;
 
 /// The longest that an environment takes to start.
@@ -132,9 +133,21 @@ pub(super) fn limits(random: &mut Random) -> Limits {
         memory_floor_mib: 64,
         memory_floor_percent: 5,
         environment_estimate_mib: 16,
-        idle_timeout: Duration::from_millis(1 + random.below(300)),
+        keep_alive: keep_alive(random),
         freeze_delay: Duration::from_micros(1 + random.below(5_000)),
         settle_grace: Duration::from_micros(1 + random.below(2_000)),
         ..Limits::default()
+    }
+}
+
+/// The policies in turn; cold starts cheap enough that nothing is kept longer than the simulation waits in the end.
+fn keep_alive(random: &mut Random) -> KeepAlive {
+    let standard = Duration::from_millis(1 + random.below(300));
+    match random.chance(30) {
+        true => KeepAlive::Fixed(standard),
+        false => {
+            let worth = Duration::from_secs(5 + random.below(15));
+            KeepAlive::Adaptive(Adaptive { standard, worth, worth_percent: 0 })
+        }
     }
 }

@@ -47,6 +47,19 @@ fn starts_between_two_readings_cannot_use_more_than_there_is() {
 }
 
 #[test]
+fn by_default_half_a_gib_stays_free_more_on_a_large_host_and_less_on_a_small_one() {
+    for (total_mib, floor_mib) in [(1_024, 256), (2_048, 512), (8_192, 512), (102_400, 5_120)] {
+        let mut bench = Bench::new(Limits::default());
+        let hello = version("hello", "1");
+        let available_mib = floor_mib + 15;
+        bench.core.memory(bench.now, HostMemory { available_mib, total_mib });
+        assert_eq!(bench.arrive(&hello), Err(Rejection::Short(Shortage::Memory)), "{total_mib} MiB");
+        bench.core.memory(bench.now, HostMemory { available_mib: available_mib + 1, total_mib });
+        bench.arrive(&hello).expect("room for one of 16 MiB");
+    }
+}
+
+#[test]
 fn a_start_is_charged_with_what_the_function_was_seen_to_use() {
     let mut bench = bench();
     let large = version("large", "1");

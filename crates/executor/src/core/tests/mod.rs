@@ -4,6 +4,7 @@ mod limits;
 mod memory;
 mod provisioning;
 mod tenants;
+mod warming;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::{Action, Arrival, Core, EnvironmentId, EventId, Fate, Init, Purpose, Rejection};
 use crate::event::FunctionVersion;
+use crate::keepalive::STANDARD;
 use crate::limits::Limits;
 use crate::logging::Logging;
 
@@ -217,7 +219,7 @@ fn the_most_recently_used_environment_is_picked_and_the_others_age() {
             if *a == environments[0] && *b == environments[1]),
         "{frozen:?}"
     );
-    bench.pass(limits.idle_timeout);
+    bench.pass(STANDARD);
     let dropped = bench.actions();
     assert!(matches!(dropped.as_slice(), [Action::Drop { .. }, Action::Drop { .. }]), "{dropped:?}");
     assert_eq!(bench.core.environments(), 1);

@@ -87,7 +87,7 @@ fn they_do_not_age_and_are_replaced_when_they_die() {
     let mut bench = Bench::new(limits.clone());
     let hello = version("hello", "1");
     let ready = bench.provisioned(&hello, 2);
-    bench.pass_slowly(10 * limits.idle_timeout);
+    bench.pass_slowly(10 * STANDARD);
     let actions = bench.actions();
     assert!(actions.iter().all(|action| matches!(action, Action::Freeze { .. })), "{actions:?}");
     assert_eq!(bench.state(), [2, 2, 2]);

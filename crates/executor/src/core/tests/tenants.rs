@@ -66,6 +66,6 @@ fn tenants_have_two_and_a_half_environments_for_each_unit_of_concurrency() {
     let rejected = Err(Rejection::Throttled(ThrottleReason::Concurrency));
     assert_eq!(bench.arrive_for(&hello, "one more"), rejected, "idle ones count");
     bench.arrive_for(&hello, "tenant-3").expect("it has one");
-    bench.pass(limits.idle_timeout);
+    bench.pass(STANDARD);
     bench.arrive_for(&hello, "one more").expect("the others have gone");
 }
