@@ -26,7 +26,7 @@ use freehold_ledger::Ledger;
 use freehold_runtimes::catalog::{Catalog, Options as RuntimeOptions};
 use freehold_runtimes::sdk::Sdks;
 use freehold_sandbox::doctor::lacking_protections;
-use freehold_sandbox::options::{InternetOptions, TmpBacking};
+use freehold_sandbox::options::{DESCRIPTORS_EACH, ENVIRONMENTS_DEFAULT, InternetOptions, TmpBacking};
 use freehold_sandbox::protection::Protection;
 use freehold_sandbox::spec::Network;
 use freehold_sandbox::{NamespaceSandbox, Options as SandboxOptions, raise_descriptor_limit};
@@ -45,6 +45,11 @@ use crate::endpoint::InnerEndpoint;
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// How long environments may take to end after that.
 const EXECUTOR_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Descriptors that are kept for clients, the store and logs.
+const OTHER_DESCRIPTORS: u64 = 2_048;
+/// Environments that there may be however few descriptors there are.
+const ENVIRONMENTS_LEAST: usize = 64;
 
 /// What lies in the data folder, beside the store.
 mod folders {
@@ -93,7 +98,7 @@ impl Server {
     /// Builds all parts and begins to listen. The port is bound first of all, so that a second server on it fails
     /// before it has touched anything, and served last.
     pub async fn start(settings: Settings) -> Result<Self> {
-        raise_descriptor_limit();
+        let descriptors = raise_descriptor_limit();
         let listener = TcpListener::bind(settings.listen)
             .await
             .with_context(|| format!("cannot listen on {}", settings.listen))?;
@@ -107,7 +112,7 @@ impl Server {
         let lock = lock(data)?;
         let store = Store::open_with(settings.store.clone()).await.context("cannot open the store")?;
         let ledger = Ledger::open(&data.join(folders::LEDGER), store.clone()).await?;
-        let sandbox = NamespaceSandbox::start(sandbox_options(&settings))
+        let sandbox = NamespaceSandbox::start(sandbox_options(&settings, descriptors))
             .context("cannot isolate functions (see freehold doctor)")?;
         for protection in lacking_protections() {
             tracing::warn!("as told, without {}: {}", protection.name(), protection.instead());
@@ -262,7 +267,7 @@ fn lock(data: &Path) -> Result<DataLock> {
     }
 }
 
-fn sandbox_options(settings: &Settings) -> SandboxOptions {
+fn sandbox_options(settings: &Settings, descriptors: u64) -> SandboxOptions {
     let tmp_backing = match settings.function_tmp {
         FunctionTmp::Disk => TmpBacking::Disk,
         FunctionTmp::Memory => TmpBacking::Memory,
@@ -278,8 +283,15 @@ fn sandbox_options(settings: &Settings) -> SandboxOptions {
         allow_without_memory_limit: settings.allow_without_memory_limit,
         allow_without: settings.allow_without.iter().map(|what| protection(*what)).collect(),
         tmp_backing,
+        max_environments: most_environments(descriptors),
         ..SandboxOptions::new(settings.data.join(folders::SANDBOX))
     }
+}
+
+/// As many environments as this process has descriptors for: where those ran out, nothing could be served any more.
+fn most_environments(descriptors: u64) -> usize {
+    let most = descriptors.saturating_sub(OTHER_DESCRIPTORS) / DESCRIPTORS_EACH;
+    usize::try_from(most).unwrap_or(usize::MAX).clamp(ENVIRONMENTS_LEAST, ENVIRONMENTS_DEFAULT)
 }
 
 fn protection(what: DoneWithout) -> Protection {
@@ -313,4 +325,20 @@ fn known_keys(settings: &Settings) -> KnownKeys {
         keys = keys.with_development_key(&settings.account);
     }
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn environments_leave_descriptors_for_everything_else() {
+        for descriptors in [0, 1_024, 4_096, 20_000, 1_048_576, u64::MAX] {
+            let most = most_environments(descriptors);
+            assert!((ENVIRONMENTS_LEAST..=ENVIRONMENTS_DEFAULT).contains(&most));
+            let used = most as u64 * DESCRIPTORS_EACH + OTHER_DESCRIPTORS;
+            assert!(most == ENVIRONMENTS_LEAST || used <= descriptors, "{most} of {descriptors}");
+        }
+        assert_eq!(most_environments(20_000), 2_564);
+    }
 }

@@ -35,6 +35,9 @@ pub const COMPANIONS_MAX: usize = 10;
 pub const REQUEST_BYTES_MAX: usize = 160 << 10;
 /// Environments beside each other on one host, unless configured otherwise.
 pub const ENVIRONMENTS_DEFAULT: usize = 4000;
+/// Descriptors of the server's that an environment takes: its output, two listeners, a connection, the memory's peak, the
+/// freezer's control and (v2) its events.
+pub const DESCRIPTORS_EACH: u64 = 7;
 /// Environments beside each other that can be configured: their user ids come out of a range of this size.
 pub const ENVIRONMENTS_MAX: usize = 8000;
 /// Blank environments kept ready, unless configured otherwise: two cover a request that arrives while one is being made.

@@ -74,6 +74,12 @@ impl Server {
         Ok(times.sum())
     }
 
+    /// How many processes below the helper have started no other: one for each environment, and the prepared ones.
+    pub(crate) fn leaves(&self) -> Result<usize> {
+        let childless = |process: &u32| children(*process).is_ok_and(|children| children.is_empty());
+        Ok(descendants(self.helper()?).iter().filter(|process| childless(process)).count())
+    }
+
     /// The server, its helper, and everything below.
     pub(crate) fn all_processes(&self) -> Result<Vec<u32>> {
         let mut all = vec![self.id(), self.helper()?];

@@ -232,8 +232,9 @@ pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>, String> {
 }
 
 /// Lets this process have as many descriptors as its hard limit allows, and root more than it was given: an environment takes
-/// about four of the helper's (seven while it is a blank) and seven of the server's; the usual limit is for 150 of them.
-pub fn raise_descriptor_limit() {
+/// about four of the helper's (seven while it is a blank) and [`crate::options::DESCRIPTORS_EACH`] of the server's; the usual
+/// limit is for 150 of them. How many it may have now.
+pub fn raise_descriptor_limit() -> u64 {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     const DESCRIPTORS: u64 = 8 * options::ENVIRONMENTS_MAX as u64;
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
@@ -241,4 +242,5 @@ pub fn raise_descriptor_limit() {
     {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft)
 }
