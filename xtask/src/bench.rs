@@ -37,7 +37,7 @@ pub(crate) enum Name {
         #[arg(long)]
         seed: Option<u64>,
     },
-    /// How long the sandbox takes to start an environment.
+    /// How long the sandbox takes to start an environment, and what one costs.
     Sandbox,
     /// Keep-alive policies on a synthetic trace: cold starts against idle memory; draws docs/plots/warmers.svg.
     Warmers {
@@ -99,7 +99,11 @@ pub(crate) fn run(name: Name) -> Result<()> {
             command
         }
         Name::Sandbox => {
-            run::cargo(&["run", "-q", "--release", "-p", "freehold-sandbox", "--example", "latency"])
+            let example = ["run", "-q", "--release", "-p", "freehold-sandbox", "--example"];
+            run::checked(run::cargo(&example).arg("latency"))?;
+            let mut command = run::cargo(&example);
+            command.arg("density");
+            command
         }
     })
 }

@@ -204,9 +204,6 @@ async fn idle(options: Options, count: usize) {
     }
     tokio::time::sleep(AFTERWARDS).await;
     tell_memory("blank", &before, &memory(), count);
-    if std::env::var("HOLD").is_ok() {
-        tokio::time::sleep(Duration::from_secs(5)).await;
-    }
     sandbox.shutdown().await;
 }
 
@@ -215,8 +212,7 @@ fn main() {
     if arguments.get(1).map(String::as_str) == Some(HELPER_ARGUMENT) {
         helper_main(arguments);
     }
-    let only_idle = arguments.get(1).map(String::as_str) == Some("idle");
-    let count = arguments.get(1 + usize::from(only_idle)).and_then(|text| text.parse().ok()).unwrap_or(500);
+    let count = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(500);
     let network = match arguments.get(2).map(String::as_str) {
         Some("internet") => Network::Internet,
         _ => Network::Isolated,
@@ -224,12 +220,7 @@ fn main() {
     let folder = std::env::temp_dir().join(format!("freehold-density-{}", std::process::id()));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
-        let options = Options { network, max_environments: 3000, ..Options::new(&folder) };
-        if only_idle {
-            idle(options, count).await;
-            tokio::time::sleep(Duration::from_secs(4)).await;
-            return;
-        }
+        let options = Options { network, max_environments: count.max(PARALLEL), ..Options::new(&folder) };
         floor(count);
         let sandbox = NamespaceSandbox::start(options.clone()).expect("a sandbox");
         rate(&sandbox, network, count).await;
