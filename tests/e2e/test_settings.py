@@ -1,6 +1,5 @@
 """Settings of functions and of the account beside code and configuration: kept, shown, and with the effect that AWS gives them."""
 
-import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -204,17 +203,12 @@ def test_snap_start_is_kept(client, make, need):
     assert function({"a": 1}).value() == {"a": 1}
 
 
-def test_a_function_that_keeps_tenants_apart_never_runs_them_mixed(client, make, python):
-    """TenancyConfig is shown; an event without a tenant is AWS's refusal, one with a tenant a clear one of ours."""
-    function = make(python, HANDLER, ECHO, TenancyConfig={"TenantIsolationMode": "PER_TENANT"})
-    shown = client.get_function_configuration(FunctionName=function.name)
-    assert shown["TenancyConfig"] == {"TenantIsolationMode": "PER_TENANT"}
-    code, status, message, _ = error_of(lambda: function({}))
-    assert (code, status) == ("InvalidParameterValueException", 400)
-    assert message.startswith("The invoked function is enabled with tenancy configuration.")
-    code, status, message, _ = error_of(lambda: function({}, TenantId="blue"))
-    assert (code, status) == ("InvalidParameterValueException", 400)
-    assert "TenancyConfig" in message
-    plain = make(python, HANDLER, ECHO)
-    assert "not enabled with tenancy" in error_of(lambda: plain({}, TenantId="blue"))[2]
-    assert plain({"a": 1}).value() == json.loads('{"a": 1}')
+def test_a_host_without_room_for_functions_throttles(own_server, python):
+    """Memory that is to stay free is not given to a function: the event meets AWS's 429, and the server lives."""
+    server = own_server(arguments=["--memory-floor-mib", str(1 << 40)])
+    client = server.client()
+    function = functions.create(client, "large", python, HANDLER, ECHO)
+    assert throttled(function) == "ConcurrentInvocationLimitExceeded"
+    server.stop()
+    function.client = own_server(server.data).client()
+    assert function({"a": 1}).value() == {"a": 1}

@@ -10,8 +10,14 @@ use crate::run;
 /// What can be measured.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Name {
-    /// Warm and cold invocations of the hello function, and how soon `serve` is ready, beside their floors.
-    Invoke,
+    /// The data plane: cold starts, the warm path, bursts, what idleness costs, each beside its floor.
+    Invoke {
+        /// Fewer of everything.
+        #[arg(long)]
+        quick: bool,
+        /// Only these parts, such as cold-python or throughput.
+        parts: Vec<String>,
+    },
     /// Lambda's control plane with 10,000 functions: reads, mixed calls, creation to the first answer, a package of 50 MB.
     Control,
     /// The store's engines, beside the machine's own limits: writers, reads, scans, ten million keys.
@@ -33,12 +39,18 @@ pub(crate) enum Name {
     },
     /// How long the sandbox takes to start an environment.
     Sandbox,
+    /// The executor's core alone: a million events of random schedules, every invariant checked.
+    Executor,
 }
 
 /// Runs one and lets it print its table.
 pub(crate) fn run(name: Name) -> Result<()> {
     run::checked(&mut match name {
-        Name::Invoke => run::cargo(&["bench", "-q", "-p", "freehold", "--bench", "invoke"]),
+        Name::Invoke { quick, parts } => {
+            let mut command = run::cargo(&["bench", "-q", "-p", "freehold", "--bench", "invoke", "--"]);
+            command.args(quick.then_some("--quick")).args(parts);
+            command
+        }
         Name::Control => run::cargo(&["bench", "-q", "-p", "freehold", "--bench", "control"]),
         Name::Store { quick, folder } => {
             let mut command = run::cargo(&["bench", "-q", "-p", "freehold-store", "--bench", "store", "--"]);
@@ -53,6 +65,11 @@ pub(crate) fn run(name: Name) -> Result<()> {
             if let Some(seed) = seed {
                 command.env("FREEHOLD_TEST_CRASH_SEED", seed.to_string());
             }
+            command
+        }
+        Name::Executor => {
+            let mut command = run::cargo(&["test", "-q", "--release", "-p", "freehold-executor", "--lib"]);
+            command.args(["--", "--ignored", "--exact", "core::simulation::a_million_events", "--nocapture"]);
             command
         }
         Name::Sandbox => {

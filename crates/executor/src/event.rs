@@ -61,6 +61,8 @@ pub struct Event {
     pub client_context: Option<String>,
     /// `X-Amzn-Trace-Id`, where the caller gave one.
     pub trace_header: Option<String>,
+    /// For which tenant it is, where the function keeps tenants apart: its environment never serves another one.
+    pub tenant_id: Option<String>,
     /// The caller wants the end of the log: then the answer waits until that is complete, which is after extensions are
     /// done. Otherwise it is given as soon as the runtime has answered.
     pub wants_tail: bool,
@@ -110,6 +112,19 @@ pub struct Usage {
     pub init: Option<Duration>,
 }
 
+/// What has become of one configuration of provisioned concurrency.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provisioned {
+    /// How many environments were asked for.
+    pub requested: u32,
+    /// How many of them are initialised, with or without an event at the moment.
+    pub allocated: u32,
+    /// How many of those have no event at the moment.
+    pub available: u32,
+    /// Why the last ones could not be started, once several attempts in a row have failed.
+    pub failure: Option<String>,
+}
+
 /// Why an event was not run at all.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum InvokeError {
@@ -136,6 +151,8 @@ pub enum ThrottleReason {
     ReservedConcurrency,
     /// `FunctionInvocationRateLimitExceeded`.
     FunctionRate,
+    /// `ReservedFunctionInvocationRateLimitExceeded`.
+    ReservedFunctionRate,
 }
 
 /// Where function logs go. Called from the invoke path: must hand over and return at once.

@@ -11,8 +11,11 @@
 //!
 //! - [`event`]: what comes in (a function version, an event) and what goes out (an outcome, a usage record, log lines)
 //! - [`executor`]: the handle: invoke, retire, shut down
+//! - `shell`: what stands between it, the core and environments' tasks; [`host`]: what memory there is
+//! - `images`: what environments begin from instead of booting
 //! - [`limits`]: the settings, AWS's quotas by default
 //! - [`core`]: the pure state machine behind it
+//! - [`keepalive`]: how long an idle environment is kept, and when one is made ahead
 //! - [`logging`]: how a function's log is written, and what of it is kept
 //! - [`logs`]: where log lines go, for now: plain files
 //! - `environment`, `runtime_api`: the shell, one task for each environment
@@ -24,11 +27,16 @@ pub mod core;
 mod environment;
 pub mod event;
 pub mod executor;
+pub mod host;
+mod images;
+pub mod keepalive;
 pub mod limits;
 pub mod logging;
 pub mod logs;
 mod runtime_api;
+mod shell;
 mod telemetry;
 
+pub use environment::PrepareError;
 pub use executor::{Executor, Options};
 pub use limits::Limits;

@@ -18,7 +18,8 @@ use freehold::client::Client;
 use freehold::package;
 use http::Method;
 use serde_json::{Value, json};
-use support::{Server, python, row};
+use support::server::Server;
+use support::{python, row};
 use tokio::task::JoinSet;
 use zip::write::SimpleFileOptions;
 

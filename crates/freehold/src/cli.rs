@@ -131,6 +131,19 @@ pub struct Serve {
     #[arg(long, env = "FREEHOLD_ALLOW_WITHOUT", value_delimiter = ',', value_name = "WHAT")]
     pub allow_without: Option<Vec<DoneWithout>>,
 
+    /// Events in flight at once, over all functions, as in GetAccountSettings [default: 1000, as on AWS].
+    #[arg(long, env = "FREEHOLD_ACCOUNT_CONCURRENCY", value_name = "COUNT")]
+    pub account_concurrency: Option<u32>,
+
+    /// New environments that one function may start within 10 seconds [default: 1000, as on AWS].
+    #[arg(long, env = "FREEHOLD_SCALING_BURST", value_name = "COUNT")]
+    pub scaling_burst: Option<u32>,
+
+    /// Memory of this host that functions leave free: beyond it idle environments are dropped, then events throttled
+    /// [default: 512, or 5 % of all, whichever is more].
+    #[arg(long, env = "FREEHOLD_MEMORY_FLOOR_MIB", value_name = "MIB")]
+    pub memory_floor_mib: Option<u64>,
+
     /// What the server logs about itself, such as `info` or `freehold_gateway=debug` [default: info].
     #[arg(long, env = "FREEHOLD_LOG", value_name = "FILTER")]
     pub log: Option<String>,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use freehold_base::id::{AccountId, Region};
+use freehold_base::limits::{ACCOUNT_CONCURRENCY, SCALING_BURST};
 use freehold_gateway::credentials::DEVELOPMENT_KEY;
 use freehold_store::Options as StoreOptions;
 use freehold_wire::sigv4::Credentials;
@@ -20,6 +21,9 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:4566";
 const REGION_DEFAULT: &str = "us-east-1";
 /// Every variable of the environment that the server reads, all with this prefix.
 const VARIABLES_PREFIX: &str = "FREEHOLD_";
+
+/// The largest concurrency and scaling burst that can be set: no machine holds as many environments.
+const CONCURRENCY_MAX: u32 = 1_000_000;
 
 /// The server's settings, complete and checked.
 #[derive(Clone, Debug)]
@@ -52,6 +56,12 @@ pub struct Settings {
     pub allow_without: Vec<DoneWithout>,
     /// Folders to look in first for interpreters.
     pub runtime_folders: Vec<PathBuf>,
+    /// Events in flight at once, over all functions.
+    pub account_concurrency: u32,
+    /// New environments that one function may start within the scaling period.
+    pub scaling_burst: u32,
+    /// Memory of this host that functions leave free, in MiB, where it is not left to the executor.
+    pub memory_floor_mib: Option<u64>,
     /// What the server logs about itself.
     pub log: String,
 }
@@ -78,7 +88,7 @@ impl Settings {
         Self::check(layer!(flags over file:
             listen, data, store, blobs, region, account, access_key_id, secret_access_key, allow_plain_http, function_network,
             function_resolvers, function_private_networks, function_tmp, runtime_folders, allow_without_memory_limit,
-            allow_without, log,
+            allow_without, account_concurrency, scaling_burst, memory_floor_mib, log,
         ))
     }
 
@@ -111,6 +121,13 @@ impl Settings {
             allow_without_memory_limit: words.allow_without_memory_limit.unwrap_or(false),
             allow_without: words.allow_without.unwrap_or_default(),
             runtime_folders: words.runtime_folders.unwrap_or_default(),
+            account_concurrency: count(
+                "account_concurrency",
+                words.account_concurrency,
+                ACCOUNT_CONCURRENCY,
+            )?,
+            scaling_burst: count("scaling_burst", words.scaling_burst, SCALING_BURST)?,
+            memory_floor_mib: words.memory_floor_mib,
             log: words.log.unwrap_or_else(|| "info".to_owned()),
         })
     }
@@ -159,6 +176,15 @@ fn store_options(url: Option<String>, blobs: Option<PathBuf>, data: &Path) -> Re
         bail!("blobs is only for a store in a database: {} keeps its blobs itself", options.shown_url());
     }
     Ok(options)
+}
+
+/// A count of events or environments: at least one.
+fn count(name: &str, given: Option<u32>, default: u32) -> Result<u32> {
+    let count = given.unwrap_or(default);
+    if !(1..=CONCURRENCY_MAX).contains(&count) {
+        bail!("{name} must be from 1 to {CONCURRENCY_MAX}, not {count}");
+    }
+    Ok(count)
 }
 
 /// A public address needs a key of one's own, and a word about TLS, which this server does not do yet.
@@ -250,6 +276,22 @@ mod tests {
         assert_eq!(settings.allow_without, [DoneWithout::CpuShare, DoneWithout::SeparateUsers]);
         assert_eq!(merge(Serve::default(), "").expect("valid").allow_without, []);
         assert!(merge(Serve::default(), "allow_without = ['seccomp']").is_err());
+    }
+
+    #[test]
+    fn concurrency_is_awss_unless_it_is_set() {
+        let settings = merge(Serve::default(), "").expect("valid");
+        assert_eq!((settings.account_concurrency, settings.scaling_burst), (1_000, 1_000));
+        assert_eq!(settings.memory_floor_mib, None);
+        let flags = Serve { scaling_burst: Some(70), ..Serve::default() };
+        let settings = merge(flags, "account_concurrency = 5000\nscaling_burst = 60\nmemory_floor_mib = 100")
+            .expect("valid");
+        assert_eq!(settings.memory_floor_mib, Some(100));
+        assert_eq!((settings.account_concurrency, settings.scaling_burst), (5_000, 70));
+        for wrong in ["account_concurrency = 0", "scaling_burst = 0", "account_concurrency = 1000001"] {
+            let error = merge(Serve::default(), wrong).expect_err("out of range").to_string();
+            assert!(error.starts_with(&wrong[..wrong.find(' ').expect("a key")]), "{error}");
+        }
     }
 
     #[test]

@@ -120,7 +120,8 @@ impl Server {
             endpoint: endpoint.clone(),
             clock: clock.clone(),
             network: network(settings.function_network),
-            limits: Limits::default(),
+            limits: limits(&settings),
+            memory: Arc::new(freehold_executor::host::memory),
         });
         let downloads = freehold_lambda::download_key();
         let lambda = Lambda::open(LambdaOptions {
@@ -200,6 +201,19 @@ impl Server {
             tracing::error!(%error, "the ledger could not be folded; the next start does it");
         }
         self.store.close().await;
+    }
+}
+
+/// AWS's, but for what is set.
+fn limits(settings: &Settings) -> Limits {
+    let aws = Limits {
+        account_concurrency: settings.account_concurrency,
+        scaling_burst: settings.scaling_burst,
+        ..Limits::default()
+    };
+    match settings.memory_floor_mib {
+        Some(memory_floor_mib) => Limits { memory_floor_mib, memory_floor_percent: 0, ..aws },
+        None => aws,
     }
 }
 

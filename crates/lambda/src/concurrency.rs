@@ -1,4 +1,4 @@
-//! Reserved concurrency: how much of the server's concurrency belongs to single functions.
+//! How much of the server's concurrency belongs to single functions: reserved for them, or provisioned (see `provisioned`).
 //!
 //! ```text
 //! own change:     commit --> tell the executor --> the client is answered
@@ -10,9 +10,10 @@
 //! reservation is no part of a version: no definition changes with it, and no environment is started or dropped.
 //!
 //! The executor's concurrency is one pool for all accounts and regions of this server, so what is left unreserved is
-//! counted over all of them too: otherwise two regions could each reserve nine tenths of it.
+//! counted over all of them too: otherwise two regions could each reserve nine tenths of it. What is provisioned of a function
+//! counts towards its reservation where it has one, and else as if it were reserved, as on AWS.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use freehold_store::{Change, Read, Store, StoreError, Watch};
@@ -21,7 +22,7 @@ use tokio::sync::Mutex;
 use crate::error::LambdaError;
 use crate::invoker::Invoker;
 use crate::names::FunctionId;
-use crate::records::RESERVATIONS;
+use crate::records::{self, PROVISIONED, RESERVATIONS};
 
 /// Concurrency that stays for functions without a reservation. Source: "Configuring reserved concurrency for a function".
 const MINIMUM_UNRESERVED: u32 = 100;
@@ -97,21 +98,29 @@ impl Reservations {
     }
 }
 
-/// What is left of the account's concurrency for functions without a reservation.
+/// What is left of the account's concurrency for functions that share it.
 pub(crate) async fn unreserved(read: &impl Read, account: u32) -> Result<u32, StoreError> {
-    Ok(account.saturating_sub(reserved(read, None).await?))
+    Ok(account.saturating_sub(Claims::of(read).await?.except(None)))
 }
 
-/// Refuses a reservation that would leave too little for the others.
+/// Refuses a reservation that would leave too little for the others, or that is less than what is provisioned.
 pub(crate) async fn check(
     read: &impl Read,
     id: &FunctionId,
     executions: u32,
     account: u32,
 ) -> Result<(), LambdaError> {
+    let claims = Claims::of(read).await?;
+    let provisioned = claims.provisioned_of(id, None);
+    if executions < provisioned {
+        // Two spaces and one at the beginning, as AWS writes it.
+        return Err(LambdaError::InvalidParameter(format!(
+            " ReservedConcurrentExecutions  {executions} should not be lower than function's total provisioned concurrency \
+             [{provisioned}]."
+        )));
+    }
     let minimum = MINIMUM_UNRESERVED.min(account);
-    let others = reserved(read, Some(id)).await?;
-    if others.saturating_add(executions) > account - minimum {
+    if claims.except(Some(id)).saturating_add(executions) > account - minimum {
         return Err(LambdaError::InvalidParameter(format!(
             "Specified ReservedConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below \
              its minimum value of [{minimum}]."
@@ -120,9 +129,81 @@ pub(crate) async fn check(
     Ok(())
 }
 
-/// All reservations together, but for that of `except`.
-async fn reserved(read: &impl Read, except: Option<&FunctionId>) -> Result<u32, StoreError> {
-    let except = except.map(|id| RESERVATIONS.key(&id.parts()));
-    let all = RESERVATIONS.all(read, &[]).await?.into_iter().filter(|(key, _)| Some(key) != except.as_ref());
-    Ok(all.fold(0_u32, |sum, (_, record)| sum.saturating_add(record.executions)))
+/// Refuses to provision more than the function's reservation has room for, or, where it has none, more than the account.
+pub(crate) async fn check_provisioned(
+    read: &impl Read,
+    id: &FunctionId,
+    qualifier: &str,
+    executions: u32,
+    account: u32,
+) -> Result<(), LambdaError> {
+    let claims = Claims::of(read).await?;
+    let together = claims.provisioned_of(id, Some(qualifier)).saturating_add(executions);
+    let refused = |text: String| Err(LambdaError::InvalidParameter(text));
+    if let Some(reserved) = claims.reserved.get(id) {
+        return match together > *reserved {
+            true => refused(
+                "Requested Provisioned Concurrency should not be greater than the reservedConcurrentExecution for function"
+                    .to_owned(),
+            ),
+            false => Ok(()),
+        };
+    }
+    let minimum = MINIMUM_UNRESERVED.min(account);
+    let free = account.saturating_sub(claims.except(Some(id)));
+    if together > free {
+        return refused(format!(
+            "Specified ConcurrentExecutions for function is greater than account's unreserved concurrency [{free}]."
+        ));
+    }
+    if together > free.saturating_sub(minimum) {
+        return refused(format!(
+            "Specified ConcurrentExecutions for function decreases account's UnreservedConcurrentExecution below its minimum \
+             value of [{minimum}]."
+        ));
+    }
+    Ok(())
+}
+
+/// What belongs to single functions: what is reserved for each, or else what is provisioned of it.
+struct Claims {
+    reserved: HashMap<FunctionId, u32>,
+    /// By function and then by version or alias.
+    provisioned: HashMap<FunctionId, HashMap<String, u32>>,
+}
+
+impl Claims {
+    async fn of(read: &impl Read) -> Result<Self, StoreError> {
+        let mut claims = Self { reserved: HashMap::new(), provisioned: HashMap::new() };
+        for (key, record) in RESERVATIONS.all(read, &[]).await? {
+            if let Some(id) = RESERVATIONS.parts(&key).and_then(FunctionId::from_parts) {
+                claims.reserved.insert(id, record.executions);
+            }
+        }
+        for (key, record) in PROVISIONED.all(read, &[]).await? {
+            let id = PROVISIONED.parts(&key).and_then(FunctionId::from_parts);
+            if let (Some(id), Some(qualifier)) = (id, records::provisioned_in(&key)) {
+                claims.provisioned.entry(id).or_default().insert(qualifier, record.executions);
+            }
+        }
+        Ok(claims)
+    }
+
+    /// What is provisioned of a function, but for one of its versions or aliases.
+    fn provisioned_of(&self, id: &FunctionId, except: Option<&str>) -> u32 {
+        let all = self.provisioned.get(id).into_iter().flatten();
+        all.filter(|(qualifier, _)| Some(qualifier.as_str()) != except)
+            .fold(0, |sum, (_, executions)| sum.saturating_add(*executions))
+    }
+
+    /// All together, but for those of a function.
+    fn except(&self, except: Option<&FunctionId>) -> u32 {
+        let shared = self.provisioned.keys().filter(|id| !self.reserved.contains_key(id));
+        let provisioned = shared.map(|id| (id, self.provisioned_of(id, None)));
+        let reserved = self.reserved.iter().map(|(id, executions)| (id, *executions));
+        reserved
+            .chain(provisioned)
+            .filter(|(id, _)| Some(*id) != except)
+            .fold(0, |sum, (_, executions)| sum.saturating_add(executions))
+    }
 }

@@ -96,6 +96,22 @@ pub enum LambdaError {
     /// Another update of the same function has not ended.
     #[error("The operation cannot be performed at this time. An update is in progress for resource: {0}")]
     UpdateInProgress(String),
+    /// A version that takes no events (yet): its state.
+    #[error(
+        "The operation cannot be performed at this time. The function is currently in the following state: {0}"
+    )]
+    NotActive(&'static str),
+    /// Nothing is provisioned of the version or alias.
+    #[error("No Provisioned Concurrency Config found for this function")]
+    NotProvisioned,
+    /// An alias cannot provision the version that it leads to: there is a configuration for it already.
+    #[error(
+        "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version"
+    )]
+    AlreadyProvisioned,
+    /// A version cannot have a configuration of its own: that of an alias is for it.
+    #[error("Version is pointed by a Provisioned Concurrency alias")]
+    ProvisionedByAlias,
     /// The function has changed since the client read it.
     #[error(
         "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API to retrieve \
@@ -175,6 +191,7 @@ impl LambdaError {
             Self::OtherAccount { .. } | Self::DeniedByPolicy { .. } => {
                 ("AccessDeniedException", StatusCode::FORBIDDEN)
             }
+            Self::NotProvisioned => ("ProvisionedConcurrencyConfigNotFoundException", StatusCode::NOT_FOUND),
             Self::SigningNotFound(_) => ("CodeSigningConfigNotFoundException", StatusCode::NOT_FOUND),
             Self::SigningInUse(_) => ("ResourceConflictException", StatusCode::CONFLICT),
             Self::CodeStorageExceeded => ("CodeStorageExceededException", StatusCode::BAD_REQUEST),
@@ -182,6 +199,9 @@ impl LambdaError {
             Self::AlreadyExists(_)
             | Self::AliasExists(_)
             | Self::VersionInUse(_)
+            | Self::NotActive(_)
+            | Self::AlreadyProvisioned
+            | Self::ProvisionedByAlias
             | Self::UpdateInProgress(_) => ("ResourceConflictException", StatusCode::CONFLICT),
             Self::Layer(error) => error.code(),
             Self::StaleRevision => ("PreconditionFailedException", StatusCode::PRECONDITION_FAILED),
@@ -233,6 +253,7 @@ fn reason_text(reason: ThrottleReason) -> &'static str {
         ThrottleReason::Concurrency => "ConcurrentInvocationLimitExceeded",
         ThrottleReason::ReservedConcurrency => "ReservedFunctionConcurrentInvocationLimitExceeded",
         ThrottleReason::FunctionRate => "FunctionInvocationRateLimitExceeded",
+        ThrottleReason::ReservedFunctionRate => "ReservedFunctionInvocationRateLimitExceeded",
     }
 }
 

@@ -27,18 +27,26 @@ use crate::error::LambdaError;
 use crate::invoker::Invoker;
 use crate::names::{FunctionId, LATEST, Target};
 use crate::policy::Document;
-use crate::records::{self, ALIASES, FUNCTIONS, POLICIES, VERSIONS, VersionRecord};
+use crate::records::{self, ALIASES, FUNCTIONS, POLICIES, Snapshot, VERSIONS, VersionRecord};
 use crate::versions::{self, Found};
 
 /// Definitions that are remembered. Beyond it all are forgotten and read again as they are used.
 const REMEMBERED: usize = 100_000;
 
+/// A version as it runs.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Runnable {
+    pub(crate) version: Arc<FunctionVersion>,
+    /// How far its snapshot is: whether it takes events.
+    pub(crate) snapshot: Snapshot,
+}
+
 /// What a qualifier of a function leads to.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Function {
-    main: Arc<FunctionVersion>,
+    main: Runnable,
     /// The version that gets a share of the events, and how large a share.
-    additional: Option<(f64, Arc<FunctionVersion>)>,
+    additional: Option<(f64, Runnable)>,
     /// The policies that have a say about an invocation.
     pub(crate) policies: Vec<Document>,
     /// Whether an environment may serve one tenant alone.
@@ -47,7 +55,7 @@ pub(crate) struct Function {
 
 impl Function {
     /// The version that runs this event: the share is kept by the event's id, which is random.
-    pub(crate) fn version_for(&self, event: &RequestId) -> &Arc<FunctionVersion> {
+    pub(crate) fn version_for(&self, event: &RequestId) -> &Runnable {
         match &self.additional {
             Some((weight, version)) if share_of(event) < *weight => version,
             _ => &self.main,
@@ -55,7 +63,8 @@ impl Function {
     }
 
     fn versions(&self) -> impl Iterator<Item = &Arc<FunctionVersion>> {
-        [Some(&self.main), self.additional.as_ref().map(|(_, version)| version)].into_iter().flatten()
+        let additional = self.additional.as_ref().map(|(_, runnable)| runnable);
+        [Some(&self.main), additional].into_iter().flatten().map(|runnable| &runnable.version)
     }
 }
 
@@ -134,6 +143,16 @@ impl Functions {
         Ok(Some(function))
     }
 
+    /// The version that the target leads to, an alias's own; `None` if there is no such version or alias.
+    pub(crate) async fn main_version(
+        &self,
+        read: &impl Read,
+        target: &Target,
+    ) -> Result<Option<Arc<FunctionVersion>>, LambdaError> {
+        let Some(found) = versions::find(read, target).await? else { return Ok(None) };
+        Ok(Some(self.runnable(&target.id, found.name(), found.version()).await?.version))
+    }
+
     /// Tells that something of the function was committed: the next invocation reads anew, and no environment of the
     /// `retired` versions takes one more.
     pub(crate) fn changed<'a>(&self, id: &FunctionId, retired: impl IntoIterator<Item = &'a VersionRecord>) {
@@ -150,31 +169,26 @@ impl Functions {
         found: &Found,
     ) -> Result<Function, LambdaError> {
         let id = &target.id;
-        let main = self.version_of(id, found.name(), found.version()).await?;
+        let main = self.runnable(id, found.name(), found.version()).await?;
         let additional = match &found.additional {
             Some((additional, record)) => {
-                let version = self.version_of(id, additional.version.clone(), record).await?;
-                Some((additional.weight, Arc::new(version)))
+                Some((additional.weight, self.runnable(id, additional.version.clone(), record).await?))
             }
             None => None,
         };
         let policies = access::policies(read, target).await?;
-        Ok(Function {
-            main: Arc::new(main),
-            additional,
-            policies,
-            per_tenant: found.version().configuration.per_tenant,
-        })
+        Ok(Function { main, additional, policies, per_tenant: found.version().configuration.per_tenant })
     }
 
-    async fn version_of(
+    /// A version as it runs, with its code in place.
+    pub(crate) async fn runnable(
         &self,
         id: &FunctionId,
         version: String,
         record: &VersionRecord,
-    ) -> Result<FunctionVersion, LambdaError> {
+    ) -> Result<Runnable, LambdaError> {
         let configuration = &record.configuration;
-        Ok(FunctionVersion {
+        let version = FunctionVersion {
             key: record.deployment.clone(),
             function_arn: id.arn(),
             name: id.name.clone(),
@@ -191,7 +205,8 @@ impl Functions {
             region: id.region.to_string(),
             log_group: configuration.logging.group.clone(),
             logging: logging_of(&configuration.logging),
-        })
+        };
+        Ok(Runnable { version: Arc::new(version), snapshot: record.snapshot.clone() })
     }
 
     fn forget(&self, key: &Key) {

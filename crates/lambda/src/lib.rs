@@ -10,7 +10,8 @@
 //!
 //! - `operations`: one file per operation, and the table by which the gateway knows them
 //! - `model`, `names`, `settings`: from a request to what is meant and stored
-//! - `concurrency`: what of the server's concurrency belongs to single functions
+//! - `concurrency`: what of the server's concurrency belongs to single functions; `provisioned`: what of it is kept ready
+//! - `snapshots`: versions that start from a snapshot of theirs
 //! - `usage`: how much an account has; `signing`: what may be deployed where code must be signed
 //! - `versions`: what a qualifier means, and how a version is published
 //! - `policy`, `access`: resource-based policies, and whom they keep out
@@ -34,9 +35,11 @@ mod names;
 mod operations;
 pub mod package;
 mod policy;
+mod provisioned;
 mod records;
 mod settings;
 mod signing;
+mod snapshots;
 mod updates;
 mod usage;
 mod versions;
@@ -58,9 +61,11 @@ use crate::code::CodeStore;
 use crate::concurrency::Reservations;
 use crate::error::LambdaError;
 use crate::functions::Functions;
-pub use crate::invoker::Invoker;
+pub use crate::invoker::{Invoker, SnapshotFailure};
 use crate::operations::Downloads;
+use crate::provisioned::ProvisionedConcurrency;
 use crate::records::FUNCTIONS;
+use crate::snapshots::Snapshots;
 use crate::updates::Updates;
 
 /// How many functions are asked for their runtime at a start: there are a dozen runtimes.
@@ -101,6 +106,8 @@ pub struct Lambda {
     code: CodeStore,
     functions: Functions,
     reservations: Reservations,
+    provisioned: ProvisionedConcurrency,
+    snapshots: Snapshots,
     updates: Updates,
     downloads: Option<Downloads>,
     /// The quota of code storage, of each account in each region, in bytes.
@@ -148,6 +155,9 @@ impl Lambda {
         let code = CodeStore::open(code_folder, store.clone(), Arc::clone(&clock)).await?;
         let functions = Functions::open(store.clone(), code.clone(), Arc::clone(&executor));
         let reservations = Reservations::open(store.clone(), Arc::clone(&executor)).await?;
+        let provisioned =
+            ProvisionedConcurrency::open(store.clone(), functions.clone(), Arc::clone(&executor));
+        let snapshots = Snapshots::open(store.clone(), functions.clone(), Arc::clone(&executor));
         let code_storage_bytes = usage::CODE_STORAGE_BYTES;
         let (updates, downloads) = (Updates::default(), downloads.map(Downloads::new));
         Ok(Self {
@@ -158,6 +168,8 @@ impl Lambda {
             code,
             functions,
             reservations,
+            provisioned,
+            snapshots,
             updates,
             downloads,
             code_storage_bytes,

@@ -65,6 +65,11 @@ impl FunctionId {
         self.alias_parts(qualifier)
     }
 
+    /// The place in the store of the provisioned concurrency of a version (its number) or of an alias.
+    pub(crate) fn provisioned_parts<'a>(&'a self, qualifier: &'a str) -> [Part<'a>; 4] {
+        self.alias_parts(qualifier)
+    }
+
     /// The place in the store that says that the function is deployed by a code-signing configuration.
     pub(crate) fn signing_parts<'a>(&'a self, config: &'a str) -> [Part<'a>; 4] {
         let [account, region, name] = self.parts();

@@ -76,7 +76,7 @@ pub(crate) async fn commit(
     layers: Option<&Wanted>,
     change: impl Fn(&VersionRecord) -> Result<VersionRecord, LambdaError> + Send + Sync,
 ) -> Result<Committed, LambdaError> {
-    let (store, id, change) = (&lambda.store, &target.id, &change);
+    let (store, id, change, snapshots) = (&lambda.store, &target.id, &change, &lambda.snapshots);
     let quota = Quota::of(lambda, id).await?;
     let (old, committed) = store
         .transact(|transaction| async move {
@@ -90,16 +90,22 @@ pub(crate) async fn commit(
             if old.latest.code != function.latest.code {
                 signing::check_deployment(&transaction, id, old.signing.as_deref()).await?;
             }
-            records::put(&transaction, id, Some(&old), &function).await?;
             let published = match publish {
-                true => Some(versions::publish(&transaction, id, &function, None).await?),
+                true => {
+                    let snapshot = snapshots.at_publication(&function.latest.configuration);
+                    Some(versions::publish(&transaction, id, &mut function, None, snapshot).await?)
+                }
                 false => None,
             };
+            records::put(&transaction, id, Some(&old), &function).await?;
             quota.check(&transaction).await?;
             Ok::<_, LambdaError>((old.latest, Committed { function, published }))
         })
         .await?;
     lambda.functions.changed(id, [&old]);
+    if let Some((number, version)) = &committed.published {
+        snapshots.published(id, *number, &version.snapshot);
+    }
     for unused in old.code_uses().difference(&committed.function.latest.code_uses()) {
         lambda.code.retire(unused.clone());
     }

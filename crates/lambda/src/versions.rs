@@ -12,7 +12,7 @@ use crate::error::LambdaError;
 use crate::names::{FunctionId, LATEST, Qualified, Target};
 use crate::records::{
     self, ALIASES, AdditionalVersion, AliasRecord, FUNCTIONS, FunctionRecord, NUMBERS, PublishedRecord,
-    VERSIONS, VersionRecord,
+    Snapshot, VERSIONS, VersionRecord,
 };
 
 /// What a request names, as it is stored.
@@ -73,8 +73,9 @@ async fn behind(
         Qualified::Number(number) => at_number(read, id, number, found).await?,
         _ => Some(found),
     };
-    let (Some(mut found), Some(additional)) = (main.clone(), alias.additional) else { return Ok(main) };
-    if let Qualified::Number(number) = Qualified::of(&additional.version)
+    let Some(mut found) = main else { return Ok(None) };
+    if let Some(additional) = alias.additional
+        && let Qualified::Number(number) = Qualified::of(&additional.version)
         && let Some(record) = VERSIONS.get(read, &id.version_parts(number)).await?
     {
         found.additional = Some((additional, record.version));
@@ -88,14 +89,16 @@ pub(crate) async fn require(read: &impl Read, target: &Target) -> Result<Found, 
 }
 
 /// Publishes the function's `$LATEST`, whose revision moves on, unless nothing has changed since the last version: then
-/// that one is given, as on AWS. Numbers have no gaps and no repeats, since each is given in the transaction that uses it.
+/// that one is given, as on AWS. It begins with this `snapshot`. Numbers have no gaps and no repeats, since each is given in
+/// the transaction that uses it. The function itself is the caller's to write.
 pub(crate) async fn publish(
     transaction: &Transaction,
     id: &FunctionId,
-    function: &FunctionRecord,
+    function: &mut FunctionRecord,
     description: Option<&str>,
+    snapshot: Snapshot,
 ) -> Result<(u64, VersionRecord), LambdaError> {
-    let latest = &function.latest;
+    let latest = &mut function.latest;
     if let Some((key, last)) = VERSIONS.last(transaction, &id.parts()).await?
         && let Some(number) = records::number_in(&key)
         && is_unchanged(&last, latest)
@@ -106,6 +109,7 @@ pub(crate) async fn publish(
     let mut version = VersionRecord {
         revision_id: RevisionId::random(),
         deployment: uuid::Uuid::new_v4().to_string(),
+        snapshot,
         ..latest.clone()
     };
     if let Some(description) = description {
@@ -114,9 +118,7 @@ pub(crate) async fn publish(
     let latest_description = latest.configuration.description.clone();
     let record = PublishedRecord { version, latest_description };
     records::put_version(transaction, id, number, &record).await?;
-    let mut function = function.clone();
-    function.latest.revision_id = RevisionId::random();
-    FUNCTIONS.put(transaction, &id.parts(), &function)?;
+    latest.revision_id = RevisionId::random();
     Ok((number, record.version))
 }
 

@@ -7,11 +7,13 @@ use crate::launch::RUNTIME_DIR;
 
 /// Python's, by module name; the first is the program. The probe turns them into bytecode, which saves the interpreter
 /// a few milliseconds at each start (module `find`).
-pub(crate) const PYTHON: [(&str, &str); 4] = [
+pub(crate) const PYTHON: [(&str, &str); 6] = [
     ("bootstrap", include_str!("../bootstraps/python/bootstrap.py")),
     ("freehold_faults", include_str!("../bootstraps/python/freehold_faults.py")),
+    ("freehold_gate", include_str!("../bootstraps/python/freehold_gate.py")),
     ("freehold_json", include_str!("../bootstraps/python/freehold_json.py")),
     ("freehold_logging", include_str!("../bootstraps/python/freehold_logging.py")),
+    ("snapshot_restore_py", include_str!("../bootstraps/python/snapshot_restore_py.py")),
 ];
 
 /// Node's, by file name; each may require those above it.

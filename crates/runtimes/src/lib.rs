@@ -2,6 +2,7 @@
 //!
 //! - [`catalog`]: AWS's runtime identifiers and what was found for them
 //! - [`launch`]: what an environment needs in order to run a function on a runtime
+//! - [`template`]: what of that can be captured once and begun from many times
 //! - [`sdk`]: the AWS SDKs that AWS's runtimes carry, fetched once per machine
 //! - `find`: looks for interpreters on this host, by running them
 //! - `bootstrap`: the programs inside that speak the Runtime API for Python and Node.js functions, in this crate's
@@ -17,3 +18,4 @@ mod java;
 pub mod launch;
 mod locale;
 pub mod sdk;
+pub mod template;

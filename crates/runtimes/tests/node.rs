@@ -352,6 +352,11 @@ fn the_console_can_write_json() {
         assert_eq!(lines[1]["message"]["errorType"], "TypeError");
         assert_eq!((&lines[2]["errorMessage"], &lines[2]["level"]), (&json!("y"), &json!("WARN")));
         assert_eq!(lines[3]["message"], json!({"k": [1]}));
+        assert_eq!(lines[0].get("tenantId"), None);
+        session.event_with(b"1", &[("Lambda-Runtime-Aws-Tenant-Id", "blue")]);
+        let log = session.log();
+        let line = log.lines().find(|line| line.contains("request-2")).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(line).unwrap()["tenantId"], "blue", "{log}");
     });
 }
 

@@ -328,6 +328,12 @@ fn logging_can_be_json() {
         assert_eq!(lines[0]["k"], json!([1]));
         assert_eq!(lines[1]["message"], json!({"a": 1}));
         assert_eq!((&lines[2]["level"], &lines[2]["errorType"]), (&json!("ERROR"), &json!("ValueError")));
+        assert_eq!(lines[0].get("tenantId"), None);
+        session.event_with(b"1", &[("Lambda-Runtime-Aws-Tenant-Id", "blue")]);
+        let log = session.log();
+        let line = log.lines().find(|line| line.contains("request-2")).expect("a line of the second event");
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(line["tenantId"], "blue", "{log}");
     });
 }
 
@@ -346,12 +352,15 @@ fn the_context_has_all_that_aws_s_has() {
         let client =
             r#"{"custom": {"ä": 1}, "client": {"app_title": "t"}, "w3c": {"traceparent": "p", "x": 1}}"#;
         let identity = r#"{"cognitoIdentityId": "i", "cognitoIdentityPoolId": "p"}"#;
-        let headers =
-            [("Lambda-Runtime-Client-Context", client), ("Lambda-Runtime-Cognito-Identity", identity)];
+        let headers = [
+            ("Lambda-Runtime-Client-Context", client),
+            ("Lambda-Runtime-Cognito-Identity", identity),
+            ("Lambda-Runtime-Aws-Tenant-Id", "blue"),
+        ];
         let posted = session.event_with(b"1", &headers);
         let group = "/aws/lambda/hello";
         let expected = json!([
-            "hello", "$LATEST", "256", "request-1", group, stream, arn, "i", {"ä": 1}, "t", true, null,
+            "hello", "$LATEST", "256", "request-1", group, stream, arn, "i", {"ä": 1}, "t", true, "blue",
             {"traceparent": "p"}, "Root=1-67f;Sampled=0", null, "LambdaContext([aws_request_i",
         ]);
         assert_eq!(posted.json(), expected);

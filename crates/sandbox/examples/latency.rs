@@ -6,12 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use freehold_sandbox::spec::{Network, Sandbox, Spec};
+use freehold_sandbox::spec::{Beginning, Network, Sandbox, Spec};
 use freehold_sandbox::{HELPER_ARGUMENT, NamespaceSandbox, Options, helper_main};
 use tokio::io::AsyncReadExt;
 
 fn spec(network: Network, number: usize, program: &str, arguments: &[&str], tmp_mib: u32) -> Spec {
     Spec {
+        beginning: Beginning::Program,
         name: format!("latency-{number}"),
         mounts: vec![],
         files: vec![],

@@ -15,6 +15,7 @@ use nix::sys::socket::{MsgFlags, Shutdown, shutdown};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
+use crate::image::Image;
 use crate::message::{Answer, EXECUTE, EXECUTE_COMPANION, FreezeKind, Request};
 use crate::packet::{Received, receive, send};
 use crate::spec::{CompanionExits, Exit, SandboxError, Spec};
@@ -55,6 +56,7 @@ struct Entry {
     program: PathBuf,
     companions: Vec<PathBuf>,
     started: Option<oneshot::Sender<Result<Started, SandboxError>>>,
+    captured: Option<oneshot::Sender<Result<Image, String>>>,
     state: watch::Sender<State>,
     permit: OwnedSemaphorePermit,
     proceeded: Option<oneshot::Sender<Result<(), SandboxError>>>,
@@ -96,14 +98,19 @@ type Entries = Arc<Mutex<HashMap<u64, Entry>>>;
 /// Sends requests and knows who waits for which answer.
 pub(crate) struct Client {
     socket: Arc<AsyncFd<OwnedFd>>,
-    requests: mpsc::UnboundedSender<(Request, Option<OwnedFd>)>,
+    requests: mpsc::UnboundedSender<(Request, Vec<OwnedFd>)>,
     entries: Entries,
     next: AtomicU64,
     life: watch::Receiver<Life>,
 }
 
-/// A started or failed attempt, and the state that follows it.
-pub(crate) type Pending = (oneshot::Receiver<Result<Started, SandboxError>>, watch::Receiver<State>);
+/// A started or failed attempt, and what follows it.
+pub(crate) struct Pending {
+    pub(crate) started: oneshot::Receiver<Result<Started, SandboxError>>,
+    /// The image of a template, or why there is none.
+    pub(crate) captured: oneshot::Receiver<Result<Image, String>>,
+    pub(crate) state: watch::Receiver<State>,
+}
 
 impl Client {
     /// Takes over a socket on which the greeting is done. Needs a tokio runtime.
@@ -127,6 +134,7 @@ impl Client {
     ) -> Result<(u64, Pending), SandboxError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (started, is_started) = oneshot::channel();
+        let (captured, is_captured) = oneshot::channel();
         let (state, states) = watch::channel(State::default());
         let (name, program) = (spec.name.clone(), spec.program.clone());
         let entry = Entry {
@@ -134,6 +142,7 @@ impl Client {
             program,
             companions: spec.companions.programs.clone(),
             started: Some(started),
+            captured: Some(captured),
             state,
             permit,
             proceeded: None,
@@ -145,12 +154,12 @@ impl Client {
             return Err(SandboxError::HelperGone);
         }
         entries.insert(id, entry);
-        Ok((id, (is_started, states)))
+        Ok((id, Pending { started: is_started, captured: is_captured, state: states }))
     }
 
     /// Sends a request, soon. A helper that is gone is noticed by the answers.
-    pub(crate) fn request(&self, request: Request, descriptor: Option<OwnedFd>) {
-        let _ = self.requests.send((request, descriptor));
+    pub(crate) fn request(&self, request: Request, descriptors: Vec<OwnedFd>) {
+        let _ = self.requests.send((request, descriptors));
     }
 
     /// Has an environment start its program. The answer is an error of the channel if the environment has ended.
@@ -159,7 +168,7 @@ impl Client {
         if let Some(entry) = lock(&self.entries).get_mut(&id) {
             entry.proceeded = Some(tell);
         }
-        self.request(Request::Proceed { id }, None);
+        self.request(Request::Proceed { id }, Vec::new());
         done
     }
 
@@ -169,7 +178,7 @@ impl Client {
         if let Some(entry) = lock(&self.entries).get_mut(&id) {
             entry.sockets.push_back(tell);
         }
-        self.request(Request::Socket { id }, None);
+        self.request(Request::Socket { id }, Vec::new());
         made
     }
 
@@ -191,10 +200,10 @@ fn lock(entries: &Entries) -> std::sync::MutexGuard<'_, HashMap<u64, Entry>> {
 
 async fn write(
     socket: Arc<AsyncFd<OwnedFd>>,
-    mut outgoing: mpsc::UnboundedReceiver<(Request, Option<OwnedFd>)>,
+    mut outgoing: mpsc::UnboundedReceiver<(Request, Vec<OwnedFd>)>,
 ) {
-    while let Some((request, descriptor)) = outgoing.recv().await {
-        let descriptors: Vec<_> = descriptor.iter().map(AsFd::as_fd).collect();
+    while let Some((request, descriptors)) = outgoing.recv().await {
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         loop {
             let Ok(mut ready) = socket.writable().await else { return };
             let result = ready
@@ -261,6 +270,21 @@ fn handle(entries: &Entries, answer: Answer, descriptors: Vec<OwnedFd>) {
             let error = entry.error(step, reason);
             if let Some(started) = entry.end() {
                 let _ = started.send(Err(error));
+            }
+        }
+        Answer::Captured { id, bytes } => {
+            let captured = entries.get_mut(&id).and_then(|entry| entry.captured.take());
+            let mut descriptors = descriptors.into_iter();
+            if let (Some(captured), Some(memory), Some(stub)) =
+                (captured, descriptors.next(), descriptors.next())
+            {
+                // Nobody there any more: the image goes too.
+                let _ = captured.send(Ok(Image { memory, stub, bytes }));
+            }
+        }
+        Answer::NotCaptured { id, reason } => {
+            if let Some(captured) = entries.get_mut(&id).and_then(|entry| entry.captured.take()) {
+                let _ = captured.send(Err(reason));
             }
         }
         Answer::Proceeded { id, failure } => {

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{Whence, lseek};
 
@@ -156,6 +157,8 @@ fn pieces(file: &File) -> io::Result<Vec<(u64, Vec<u8>)>> {
 /// Connects a free loop device to a file; it clears itself when its last user is gone.
 fn connect(file: &File) -> io::Result<(OwnedFd, PathBuf)> {
     let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
+    // Among ourselves one after the other, or many would be shown the same free one.
+    let control = Flock::lock(control, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
     let mut last = Errno::ENODEV;
     for _ in 0..LOOP_TRIES {
         let path = PathBuf::from(format!("/dev/loop{}", loop_free(control.as_fd())?));

@@ -2,6 +2,7 @@
 //!
 //! - [`spec`]: what the executor asks for, and what it gets
 //! - [`namespaces`]: the implementation on Linux namespaces and cgroups, as the server sees it
+//! - [`image`]: a process captured once and made again in many environments
 //! - [`helper_main`]: the small process that clones, mounts and limits on the server's behalf
 //! - [`protection`]: what a server without root may have to do without, and how that is said
 //! - [`doctor`]: what this host can enforce, and what to do about the rest
@@ -25,6 +26,7 @@ mod cgroup;
 mod client;
 mod disk;
 mod helper;
+pub mod image;
 mod message;
 mod network;
 mod packet;

@@ -7,6 +7,7 @@
 //!   Start    ----->   (a blank) -- Start ----->
 //!            <-----   Started <--- Started ----
 //!   Terminate ---->            -- Terminate -->  SIGTERM to the program
+//!            <-----   Captured <-- AtGate -----   (of a template; another child of the helper captures it)
 //!            <-----   Exited  <--- Exited -----
 //!   Proceed  ----->            -- Proceed --->  starts the program, where companions came first
 //!            <-----   Proceeded <-- Proceeded --
@@ -39,7 +40,8 @@ pub(crate) const EXECUTE_COMPANION: &str = "execute a companion of";
 pub(crate) enum Request {
     /// The first packet.
     Hello(Options),
-    /// Make an environment. Descriptor: the files' content, one after the other (only if there are files).
+    /// Make an environment. Descriptors: the files' content, one after the other (only if there are files), and of
+    /// an image its memory and its stub.
     Start(Box<Order>),
     /// Send SIGTERM to the program.
     Terminate { id: u64 },
@@ -65,6 +67,10 @@ pub(crate) enum Answer {
     Started { id: u64, freeze: FreezeKind, has_peak: bool },
     /// Nothing was started, and nothing is left of the attempt.
     Failed { id: u64, step: String, reason: String },
+    /// The program waited at its gate and was captured; the environment ends. Descriptors: the image's memory, its stub.
+    Captured { id: u64, bytes: u64 },
+    /// It could not be; the environment ends.
+    NotCaptured { id: u64, reason: String },
     /// The program ended.
     Exited { id: u64, exit: Exit, peak_bytes: u64 },
     /// The program runs now, or could not be started.
@@ -96,6 +102,14 @@ pub(crate) struct FileEntry {
     pub(crate) executable: bool,
 }
 
+/// A [`crate::spec::Beginning`] as it travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Beginning {
+    Program,
+    Template,
+    Copy,
+}
+
 /// A [`crate::spec::Spec`] as it travels.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
@@ -103,6 +117,7 @@ pub(crate) struct Order {
     pub(crate) name: String,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) files: Vec<FileEntry>,
+    pub(crate) beginning: Beginning,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<String>,
     pub(crate) variables: Vec<(String, String)>,
@@ -119,7 +134,8 @@ pub(crate) struct Order {
 /// From the helper to an init.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Command {
-    /// Become this environment. Descriptors: the mounts in order, then the files' content if there are files.
+    /// Become this environment. Descriptors: the mounts in order, then the files' content if there are files, then an
+    /// image's memory and stub.
     Start(Box<Order>),
     /// Send SIGTERM to the program.
     Terminate,
@@ -129,7 +145,7 @@ pub(crate) enum Command {
     Socket,
 }
 
-/// From a maker or an init to the helper.
+/// From a maker, an init or what captures to the helper.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Report {
     /// The maker has cloned the init, which has this process id for the helper.
@@ -139,6 +155,12 @@ pub(crate) enum Report {
     /// The program runs, or its companions do. Descriptors: output, then the listeners, then the companions' output if there
     /// are companions.
     Started,
+    /// The program of a template waits at its gate. Descriptor: its process.
+    AtGate,
+    /// What has captured it is done. Descriptors: the image's memory, its stub.
+    Captured { bytes: u64 },
+    /// It cannot be captured.
+    NotCaptured { reason: String },
     /// A step failed; the sender exits.
     Failed { step: String, reason: String },
     /// The program ended.

@@ -14,15 +14,16 @@ use async_trait::async_trait;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, setsockopt, socketpair, sockopt};
 use nix::sys::time::TimeVal;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::cgroup::group::number;
-use crate::client::{Client, Started, State};
+use crate::client::{Client, Pending, Started, State};
 use crate::helper::HELPER_ARGUMENT;
-use crate::message::{Answer, FileEntry, FreezeKind, Order, Request};
+use crate::image::Image;
+use crate::message::{Answer, Beginning, FileEntry, FreezeKind, Order, Request};
 use crate::options::{ENVIRONMENTS_MAX, Options};
 use crate::packet::{Received, receive, send};
-use crate::spec::{Channels, CompanionExits, Environment, Exit, Sandbox, SandboxError, Spec};
+use crate::spec::{self, Channels, CompanionExits, Environment, Exit, Sandbox, SandboxError, Spec};
 use crate::system::read_small;
 
 mod check;
@@ -39,6 +40,9 @@ const SHUTDOWN_TIME: Duration = Duration::from_secs(15);
 const FREEZE_TIME: Duration = Duration::from_secs(2);
 /// Between two looks whether they are.
 const FREEZE_PAUSE: Duration = Duration::from_millis(1);
+
+/// How long a start waits for the place of an environment that is being removed: many times what that takes.
+const PLACE_TIME: Duration = Duration::from_secs(2);
 
 /// Makes environments through its helper process. Dropping it, with all environments, ends the helper and removes everything.
 pub struct NamespaceSandbox {
@@ -128,6 +132,10 @@ fn greet(socket: &OwnedFd, options: &Options) -> Result<(), SandboxError> {
 
 #[async_trait]
 impl Sandbox for NamespaceSandbox {
+    fn has_images(&self) -> bool {
+        cfg!(target_arch = "x86_64")
+    }
+
     async fn start(&self, spec: Spec) -> Result<(Arc<dyn Environment>, Channels), SandboxError> {
         check::check(&spec, &self.options)?;
         let client = self.link.client().await?;
@@ -140,6 +148,10 @@ impl Sandbox for NamespaceSandbox {
             result => result,
         }
     }
+
+    fn most_environments(&self) -> usize {
+        self.options.max_environments
+    }
 }
 
 impl NamespaceSandbox {
@@ -149,14 +161,16 @@ impl NamespaceSandbox {
         spec: &Spec,
     ) -> Result<(Arc<dyn Environment>, Channels), SandboxError> {
         let failed = |reason: String| SandboxError::Failed { name: spec.name.clone(), step: "start", reason };
-        let permit = self.permits.clone().try_acquire_owned().map_err(|_| {
+        // One that was stopped a moment ago may still be on its way out.
+        let place = tokio::time::timeout(PLACE_TIME, self.permits.clone().acquire_owned()).await;
+        let permit = place.ok().and_then(Result::ok).ok_or_else(|| {
             failed(format!(
                 "{} environments exist already, the configured most",
                 self.options.max_environments
             ))
         })?;
         let content = content(spec).map_err(|error| failed(format!("cannot pass its files on: {error}")))?;
-        let (id, (started, state)) = client.expect(spec, permit)?;
+        let (id, Pending { started, captured, state }) = client.expect(spec, permit)?;
         let guard = Guard { client: client.clone(), id, armed: true };
         client.request(Request::Start(Box::new(order(id, spec))), content);
         let started = started.await.unwrap_or(Err(SandboxError::HelperGone));
@@ -177,6 +191,7 @@ impl NamespaceSandbox {
             name: spec.name.clone(),
             peak,
             state,
+            captured: tokio::sync::Mutex::new(captured),
             freezer: tokio::sync::Mutex::new(Freezer { kind: freeze_kind, files: freeze }),
             companions,
             guard,
@@ -202,6 +217,11 @@ fn order(id: u64, spec: &Spec) -> Order {
         name: spec.name.clone(),
         mounts: spec.mounts.clone(),
         files: files.collect(),
+        beginning: match spec.beginning {
+            spec::Beginning::Program => Beginning::Program,
+            spec::Beginning::Template => Beginning::Template,
+            spec::Beginning::Copy(_) => Beginning::Copy,
+        },
         program: spec.program.clone(),
         arguments: spec.arguments.clone(),
         variables: spec.variables.clone(),
@@ -215,18 +235,22 @@ fn order(id: u64, spec: &Spec) -> Order {
     }
 }
 
-/// The files' content, one after the other, in memory that can be passed on.
-fn content(spec: &Spec) -> io::Result<Option<OwnedFd>> {
+/// The files' content, one after the other, in memory that can be passed on; then an image's memory and stub.
+fn content(spec: &Spec) -> io::Result<Vec<OwnedFd>> {
     use std::io::{Seek, Write};
-    if spec.files.is_empty() {
-        return Ok(None);
+    let mut descriptors = Vec::new();
+    if !spec.files.is_empty() {
+        let mut file = std::fs::File::from(memfd_create("files", MFdFlags::MFD_CLOEXEC)?);
+        for (_, content, _) in &spec.files {
+            file.write_all(content)?;
+        }
+        file.rewind()?;
+        descriptors.push(file.into());
     }
-    let mut file = std::fs::File::from(memfd_create("files", MFdFlags::MFD_CLOEXEC)?);
-    for (_, content, _) in &spec.files {
-        file.write_all(content)?;
+    if let spec::Beginning::Copy(image) = &spec.beginning {
+        descriptors.extend([image.memory.try_clone()?, image.stub.try_clone()?]);
     }
-    file.rewind()?;
-    Ok(Some(file.into()))
+    Ok(descriptors)
 }
 
 /// Has an environment removed when it is dropped.
@@ -245,7 +269,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if self.armed {
-            self.client.request(Request::Kill { id: self.id }, None);
+            self.client.request(Request::Kill { id: self.id }, Vec::new());
         }
     }
 }
@@ -255,6 +279,7 @@ struct NamespaceEnvironment {
     name: String,
     peak: Option<OwnedFd>,
     state: watch::Receiver<State>,
+    captured: tokio::sync::Mutex<oneshot::Receiver<Result<Image, String>>>,
     freezer: tokio::sync::Mutex<Freezer>,
     companions: bool,
     guard: Guard,
@@ -337,6 +362,14 @@ impl Environment for NamespaceEnvironment {
         }
     }
 
+    async fn capture(&self) -> Result<Arc<Image>, SandboxError> {
+        let refused = |reason: String| SandboxError::NotCaptured { name: self.name.clone(), reason };
+        match (&mut *self.captured.lock().await).await {
+            Ok(captured) => captured.map(Arc::new).map_err(refused),
+            Err(_) => Err(refused("it ended before it was at its gate".to_owned())),
+        }
+    }
+
     fn memory_peak_bytes(&self) -> u64 {
         let state = *self.state.borrow();
         match &self.peak {
@@ -349,10 +382,10 @@ impl Environment for NamespaceEnvironment {
         if !self.has_exited() && !grace.is_zero() {
             // A frozen program could not hear of it.
             let _ = self.thaw().await;
-            self.guard.client.request(Request::Terminate { id: self.guard.id }, None);
+            self.guard.client.request(Request::Terminate { id: self.guard.id }, Vec::new());
             let _ = tokio::time::timeout(grace, self.wait_for(|state| state.exit.is_some())).await;
         }
-        self.guard.client.request(Request::Kill { id: self.guard.id }, None);
+        self.guard.client.request(Request::Kill { id: self.guard.id }, Vec::new());
         self.wait_for(|state| state.removed).await;
     }
 
@@ -374,7 +407,7 @@ impl Environment for NamespaceEnvironment {
     }
 
     fn terminate(&self) {
-        self.guard.client.request(Request::Terminate { id: self.guard.id }, None);
+        self.guard.client.request(Request::Terminate { id: self.guard.id }, Vec::new());
     }
 
     async fn socket(&self) -> Result<OwnedFd, SandboxError> {

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, recv, recvmsg, sendmsg};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -83,7 +83,17 @@ pub(crate) fn receive<T: DeserializeOwned>(
 
 /// Receives one packet without decoding it.
 pub(crate) fn receive_bytes(socket: BorrowedFd<'_>, flags: MsgFlags) -> Result<Received<Vec<u8>>, Errno> {
-    let mut buffer = vec![0_u8; REQUEST_BYTES_MAX];
+    // Its length first: a buffer for the largest one would leave every init, of which there are thousands, with its pages.
+    let peek = flags | MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+    let length = match recv(socket.as_raw_fd(), &mut [], peek) {
+        Err(Errno::EAGAIN | Errno::EINTR) => return Ok(Received::Nothing),
+        Err(Errno::ECONNRESET) | Ok(0) => return Ok(Received::Closed),
+        other => other?,
+    };
+    if length > REQUEST_BYTES_MAX {
+        return Err(Errno::EMSGSIZE);
+    }
+    let mut buffer = vec![0_u8; length];
     let mut space = cmsg_space!([RawFd; DESCRIPTORS_MAX]);
     let (length, descriptors, truncated) = {
         let mut slices = [IoSliceMut::new(&mut buffer)];

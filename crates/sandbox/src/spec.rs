@@ -14,6 +14,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::image::Image;
+
 /// A host file or folder that the environment sees, read-only, without setuid bits and devices.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
@@ -33,6 +35,20 @@ pub enum Network {
     Internet,
 }
 
+/// How the program comes to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// It is executed.
+    Program,
+    /// It is executed, with a gate: at descriptor 3 it writes something, then reads, and is captured while it waits
+    /// ([`Environment::capture`]).
+    Template,
+    /// It is made again from an image, instead of being executed. What it then reads at its gate are the
+    /// [`variables`](Spec::variables), each `NAME=VALUE` with a zero byte behind it. If that is not possible it ends with
+    /// [`FAILED`](crate::image::FAILED).
+    Copy(Arc<Image>),
+}
+
 /// Programs that run beside the main one, under the same user, limits and namespaces. They are started first; the main
 /// program then waits for [`Environment::proceed`]. The end of one of them ends nothing else, and where there are any, the
 /// end of the main program does not end them.
@@ -47,7 +63,7 @@ pub struct Companions {
 }
 
 /// Everything that decides what an environment is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// Names the environment in messages; letters, digits and `-`. (Not its cgroup: that exists before the name is known.)
     pub name: String,
@@ -55,7 +71,9 @@ pub struct Spec {
     pub mounts: Vec<Mount>,
     /// Files with fixed content that the root carries (path inside, content, executable), such as a runtime's bootstrap.
     pub files: Vec<(PathBuf, Vec<u8>, bool)>,
-    /// The program, a path inside, and its arguments (without the program's own name).
+    /// How the program comes to run.
+    pub beginning: Beginning,
+    /// The program, a path inside.
     pub program: PathBuf,
     /// The arguments, without the program's own name.
     pub arguments: Vec<String>,
@@ -120,6 +138,14 @@ pub enum SandboxError {
         /// What the system said, such as `Exec format error`.
         reason: String,
     },
+    /// A process cannot be captured, by what it is: it has open connections, processes of its own, shared memory.
+    #[error("cannot keep environment {name} as an image: {reason}")]
+    NotCaptured {
+        /// The environment's name.
+        name: String,
+        /// What stands against it.
+        reason: String,
+    },
     /// The kernel refused to execute a companion.
     #[error("cannot start environment {name}: {}: {reason}", .program.display())]
     CompanionNotExecutable {
@@ -148,8 +174,16 @@ pub type CompanionExits = [Option<Exit>; crate::options::COMPANIONS_MAX];
 /// Makes environments. Namespaces and cgroups now; a microVM implementation comes later.
 #[async_trait]
 pub trait Sandbox: Send + Sync + 'static {
+    /// Whether processes can be captured and begun from images here.
+    fn has_images(&self) -> bool;
+
     /// Makes an environment and starts its program. Cancel-safe: if the future is dropped, the environment is removed.
     async fn start(&self, spec: Spec) -> Result<(Arc<dyn Environment>, Channels), SandboxError>;
+
+    /// How many environments may exist at once. One more can be made as soon as one of them is gone.
+    fn most_environments(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// One running environment. Dropping the last handle kills and removes it.
@@ -160,6 +194,10 @@ pub trait Environment: Send + Sync + 'static {
 
     /// Lets them go on. Idempotent.
     async fn thaw(&self) -> Result<(), SandboxError>;
+
+    /// Waits until the program of a [template](Beginning::Template) waits at its gate, and captures it; the environment ends
+    /// by that. Once; an error if it ends before.
+    async fn capture(&self) -> Result<Arc<Image>, SandboxError>;
 
     /// The largest memory that it used so far, in bytes (0 where the host cannot tell).
     fn memory_peak_bytes(&self) -> u64;

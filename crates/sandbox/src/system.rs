@@ -36,20 +36,66 @@ pub(crate) fn fork() -> nix::Result<Forked> {
     })
 }
 
-/// Forks into a new process id namespace, as a child of the caller's own parent (which gets SIGCHLD when it ends).
+/// Forks into a new process id namespace, as a child of the caller's own parent (which gets the caller's own signal when it ends:
+/// SIGCHLD for a forked caller).
 pub(crate) fn fork_init_for_parent() -> nix::Result<Forked> {
-    // SAFETY: a plain record of integers, for which zeroes are valid.
-    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = (libc::CLONE_NEWPID | libc::CLONE_PARENT) as u64;
+    let flags = (libc::CLONE_NEWPID | libc::CLONE_PARENT) as libc::c_ulong;
     // SAFETY: no stack and no shared memory are asked for, so this is a fork, and the caller has one thread. The C library's
     // copy of the thread id becomes stale in the child, which matters only to `raise` and `abort`.
-    let result = unsafe {
-        libc::syscall(libc::SYS_clone3, &raw const arguments, std::mem::size_of::<libc::clone_args>())
-    };
+    let result = unsafe { libc::syscall(libc::SYS_clone, flags, 0_usize, 0_usize, 0_usize, 0_usize) };
     match Errno::result(result)? {
         0 => Ok(Forked::Child),
         child => Ok(Forked::Parent(Pid::from_raw(child as libc::pid_t))),
     }
+}
+
+/// Gives pages that the allocator keeps for later back to the kernel: a fork then has less to copy.
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number, and frees nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Makes a process that ends at once, so that the next one has the number after its.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn pass_process_number() -> nix::Result<()> {
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let child: libc::c_long;
+    // SAFETY: the child runs on this process's stack and in its memory while this process waits; it uses neither, and does nothing
+    // but end.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor edi, edi",
+            "mov eax, {exit}",
+            "syscall",
+            "2:",
+            exit = const libc::SYS_exit,
+            inlateout("rax") libc::SYS_clone => child,
+            inlateout("rdi") i64::from(flags) => _,
+            in("rsi") 0_u64,
+            in("rdx") 0_u64,
+            in("r10") 0_u64,
+            in("r8") 0_u64,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    let child = match child {
+        error @ -4095..0 => return Err(Errno::from_raw(-error as i32)),
+        child => child,
+    };
+    nix::sys::wait::waitpid(Pid::from_raw(child as libc::pid_t), None).map(drop)
+}
+
+/// Numbers matter to images only, which other processors do not have.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn pass_process_number() -> nix::Result<()> {
+    Ok(())
 }
 
 /// Takes note of one child that has ended, if there is one. (`nix` rejects ends by real-time signals.)
@@ -66,6 +112,27 @@ pub(crate) fn reap() -> Option<(Pid, Exit)> {
         Exit::Signal(libc::WTERMSIG(status))
     };
     Some((Pid::from_raw(child), exit))
+}
+
+/// A descriptor of a process.
+pub(crate) fn pidfd_open(process: Pid) -> nix::Result<OwnedFd> {
+    // SAFETY: takes numbers only.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, process.as_raw(), 0) })
+}
+
+/// A copy of another process's descriptor. Needs the right to trace it.
+pub(crate) fn descriptor_of(process: &OwnedFd, number: u64) -> nix::Result<OwnedFd> {
+    let number = libc::c_int::try_from(number).map_err(|_| Errno::EBADF)?;
+    // SAFETY: takes numbers only.
+    owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) })
+}
+
+/// How many bytes can be read from a pipe now.
+pub(crate) fn bytes_waiting(pipe: &impl AsFd) -> nix::Result<u32> {
+    let mut count = 0_i32;
+    // SAFETY: the request writes one number, which lives until the call returns.
+    Errno::result(unsafe { libc::ioctl(pipe.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut count) })?;
+    Ok(count.unsigned_abs())
 }
 
 /// Ends this process at once, without running exit handlers that belong to the process it was forked from.

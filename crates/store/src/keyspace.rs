@@ -56,6 +56,8 @@ keyspace! {
     LAMBDA_POLICIES = "lambda.policy";
     /// Reserved concurrency of functions: account, region, name.
     LAMBDA_RESERVED = "lambda.reserved";
+    /// Provisioned concurrency of versions and aliases: account, region, function's name, and a version's number or an alias.
+    LAMBDA_PROVISIONED = "lambda.provisioned";
     /// How many functions and bytes of code an account has in a region, in counters: account, region, counter. Without parts:
     /// that all have been counted.
     LAMBDA_USAGE = "lambda.usage";

@@ -15,13 +15,18 @@ impl Bucket {
         Self { tokens: f64::from(capacity), updated: now }
     }
 
-    /// Takes one token, if there is one.
-    pub(super) fn take(&mut self, capacity: u32, period: Duration, now: Instant) -> bool {
+    /// Whether there is a token to take.
+    pub(super) fn has(&mut self, capacity: u32, period: Duration, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.updated).as_secs_f64();
         let refill = elapsed * f64::from(capacity) / period.as_secs_f64().max(f64::MIN_POSITIVE);
         self.tokens = (self.tokens + refill).min(f64::from(capacity));
         self.updated = now;
-        let taken = self.tokens >= 1.0;
+        self.tokens >= 1.0
+    }
+
+    /// Takes one token, if there is one.
+    pub(super) fn take(&mut self, capacity: u32, period: Duration, now: Instant) -> bool {
+        let taken = self.has(capacity, period, now);
         if taken {
             self.tokens -= 1.0;
         }

@@ -65,6 +65,23 @@ impl Failure {
         Bytes::from(json!({"errorType": self.error_type(), "errorMessage": message}).to_string())
     }
 
+    /// What happened, for people.
+    pub(super) fn text(&self) -> String {
+        let text = match self {
+            Self::Timeout { timeout_ms } => timed_out(*timeout_ms),
+            Self::Exit(exit) => describe(*exit),
+            Self::Stopped => describe(Exit::Killed),
+            Self::InvalidEntrypoint(text) => text.clone(),
+            Self::Init(error) => {
+                let payload: serde_json::Value = serde_json::from_slice(&error.body).unwrap_or_default();
+                payload["errorMessage"].as_str().unwrap_or_default().to_owned()
+            }
+            Self::Extension { message, .. } => message.clone(),
+            Self::TooLarge => String::new(),
+        };
+        if text.is_empty() { self.error_type().to_owned() } else { format!("{}: {text}", self.error_type()) }
+    }
+
     /// What the Logs API says of it.
     pub(super) fn fault(&self, request_id: &str) -> String {
         let about = |text: String| format!("RequestId: {request_id} Error: {text}\n{}", self.error_type());

@@ -36,7 +36,7 @@ pub(super) fn log_stream(version: &FunctionVersion, clock: &SharedClock) -> Stri
 }
 
 /// A name for the sandbox, unlike any other on this host.
-pub(super) fn sandbox_name() -> String {
+pub(crate) fn sandbox_name() -> String {
     format!("env-{}", Uuid::new_v4().simple())
 }
 

@@ -6,8 +6,10 @@
 
 use std::time::Duration;
 
+use freehold_runtimes::catalog::Installed;
+
 use super::failure::Failure;
-use super::instance::{self, Instance, StartError};
+use super::instance::{self, Instance, Rung, StartError};
 use super::invocation::{Attempt, Ended};
 use super::journal::wall_ms;
 use super::report::Phase;
@@ -58,21 +60,17 @@ impl Task {
     pub(super) async fn bring_up(&mut self, phase: Phase, limit: Duration) -> InitEnd {
         let began = self.shell.clock.monotonic();
         self.began_ms = wall_ms(&self.shell.clock);
-        let (instance, failure) = match self.start(phase).await {
-            Err(StartError::Impossible(error)) => return InitEnd::Impossible(error),
-            Err(StartError::Failed(failure)) => (None, Some(failure)),
-            Err(StartError::Extensions(extensions)) => {
-                self.tell_extensions(&extensions);
-                (None, extensions.failure().cloned())
-            }
-            Ok(mut instance) => match self.await_ready(&mut instance, limit).await {
-                Ok(()) => (Some(instance), None),
-                Err(NotReady::Failed(failure)) => (Some(instance), Some(failure)),
-                Err(NotReady::Impossible(error)) => {
-                    instance.stop().await;
-                    return InitEnd::Impossible(error);
-                }
-            },
+        let mut started = self.start(phase, limit, Rung::Image).await;
+        if let Ok((Some(instance), failure)) = &mut started
+            && let Some(image) = failure.as_ref().and_then(|failure| instance.unusable_image(failure))
+        {
+            tracing::warn!(function = self.version.name, "an image cannot be used: the environment boots");
+            self.shell.images.discard(&image);
+            started = self.start(Phase::Invoke, limit, Rung::Boot).await;
+        }
+        let (instance, failure) = match started {
+            Ok(started) => started,
+            Err(error) => return InitEnd::Impossible(error),
         };
         let took =
             self.shell.clock.monotonic() - instance.as_ref().map_or(began, |instance| instance.started);
@@ -97,19 +95,49 @@ impl Task {
         }
     }
 
-    async fn start(&mut self, phase: Phase) -> Result<Instance, StartError> {
+    /// Starts a sandbox and takes it to where its first event may come. An error is nobody's fault here; a failure is the
+    /// function's.
+    async fn start(
+        &mut self,
+        phase: Phase,
+        limit: Duration,
+        rung: Rung,
+    ) -> Result<(Option<Instance>, Option<Failure>), InvokeError> {
+        let mut instance = match self.start_instance(phase, rung).await {
+            Err(StartError::Impossible(error)) => return Err(error),
+            Err(StartError::Failed(failure)) => return Ok((None, Some(failure))),
+            Err(StartError::Extensions(extensions)) => {
+                self.tell_extensions(&extensions);
+                return Ok((None, extensions.failure().cloned()));
+            }
+            Ok(instance) => instance,
+        };
+        match self.await_ready(&mut instance, limit).await {
+            Ok(()) => Ok((Some(instance), None)),
+            Err(NotReady::Failed(failure)) => Ok((Some(instance), Some(failure))),
+            Err(NotReady::Impossible(error)) => {
+                instance.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts a sandbox, and says so in the log where this is its Init phase.
+    pub(super) async fn start_instance(&mut self, phase: Phase, rung: Rung) -> Result<Instance, StartError> {
         let (journal, shell) = (&mut self.journal, &self.shell);
         let (version, log_stream) = (&self.version, self.log_stream.as_str());
-        instance::start(shell, version, &self.role, log_stream, |installed, has_extensions| {
+        let (role, initialization_type) = (&self.role, self.initialization_type);
+        let begun = |installed: &Installed, has_extensions: bool| {
             if has_extensions {
                 journal.open_telemetry();
             }
             if phase == Phase::Init {
-                journal.system(&SystemEvent::InitStart { installed, version, log_stream });
+                let event = SystemEvent::InitStart { initialization_type, installed, version, log_stream };
+                journal.system(&event);
                 journal.flush();
             }
-        })
-        .await
+        };
+        instance::start(shell, version, role, log_stream, initialization_type, rung, begun).await
     }
 
     fn init_ended(
@@ -119,11 +147,12 @@ impl Task {
         phase: Phase,
         failure: Option<&Failure>,
     ) {
-        self.journal.system(&SystemEvent::InitRuntimeDone { phase, failure });
+        let initialization_type = self.initialization_type;
+        self.journal.system(&SystemEvent::InitRuntimeDone { initialization_type, phase, failure });
         if let Some(instance) = instance {
             self.tell_extensions(&instance.extensions);
         }
-        self.journal.system(&SystemEvent::InitReport { took, phase, failure });
+        self.journal.system(&SystemEvent::InitReport { initialization_type, took, phase, failure });
     }
 
     /// Waits until the runtime and all extensions ask for their first event. The runtime is started when the external
@@ -171,7 +200,7 @@ impl Task {
     }
 
     /// Whether the runtime asks for its first event.
-    fn init_call(&mut self, instance: &mut Instance, call: Call) -> Result<bool, Failure> {
+    pub(super) fn init_call(&mut self, instance: &mut Instance, call: Call) -> Result<bool, Failure> {
         match call {
             Call::Next { reply } => {
                 instance.asks(reply);

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use freehold_base::limits::MEMORY_PER_VCPU_MIB;
 use freehold_runtimes::catalog::{Catalog, Installed};
 use freehold_runtimes::launch::{self, Settings, check_entrypoint};
-use freehold_sandbox::spec::{self, CompanionExits, Exit, Network, SandboxError, Spec};
+use freehold_runtimes::template::{can_begin_from_template, snapshot_argument};
+use freehold_sandbox::image::Image;
+use freehold_sandbox::spec::{self, Beginning, CompanionExits, Exit, Network, SandboxError, Spec};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
@@ -19,7 +21,6 @@ use super::extensions::{Extensions, MAX_EXTENSIONS};
 use super::failure::Failure;
 use super::identity;
 use super::output::Output;
-use super::system::INITIALIZATION_TYPE;
 use crate::event::{FunctionVersion, InvokeError, RoleIdentity};
 use crate::executor::Shell;
 use crate::logging::LogFormat;
@@ -62,6 +63,17 @@ impl From<InvokeError> for StartError {
     }
 }
 
+/// How an environment comes to its first event, fastest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rung {
+    /// From an image, where there is one.
+    Image,
+    /// By starting the program.
+    Boot,
+    /// None: the program is started to be captured after its Init.
+    Snapshot,
+}
+
 /// A running sandbox.
 pub(super) struct Instance {
     pub(super) environment: Arc<dyn spec::Environment>,
@@ -70,6 +82,8 @@ pub(super) struct Instance {
     pub(super) process: Process,
     /// When its first program was started.
     pub(super) started: Instant,
+    /// The image that its program was made from.
+    pub(super) image: Option<Arc<Image>>,
     pub(super) extensions: Extensions,
     /// The programs of external ones.
     pub(super) companions: Companions,
@@ -127,6 +141,12 @@ impl Instance {
         }
         self.api.close();
         tokio::time::timeout(LAST_CALL, self.api.call()).await.ok().flatten()
+    }
+
+    /// The image that it was to be made from, where this failure says that this was not possible.
+    pub(super) fn unusable_image(&self, failure: &Failure) -> Option<Arc<Image>> {
+        let unusable = matches!(failure, Failure::Exit(Exit::Status(freehold_sandbox::image::FAILED)));
+        self.image.clone().filter(|_| unusable)
     }
 
     /// Removes the sandbox, whatever still runs in it.
@@ -235,12 +255,15 @@ pub(super) async fn start(
     version: &Arc<FunctionVersion>,
     role: &RoleIdentity,
     log_stream: &str,
+    initialization_type: &'static str,
+    rung: Rung,
     begun: impl FnOnce(&Installed, bool),
 ) -> Result<Instance, StartError> {
-    let plan = {
+    let of_version = if rung == Rung::Image { shell.images.of_version(&version.key) } else { None };
+    let mut plan = {
         let (catalog, version) = (Arc::clone(&shell.catalog), Arc::clone(version));
         let (role, log_stream, network) = (role.clone(), log_stream.to_owned(), shell.network);
-        let plan = move || plan(&catalog, &version, &role, &log_stream, network);
+        let plan = move || plan(&catalog, &version, &role, &log_stream, initialization_type, network);
         tokio::task::spawn_blocking(plan)
             .await
             .map_err(|error| InvokeError::Environment(error.to_string()))??
@@ -252,6 +275,23 @@ pub(super) async fn start(
             MAX_EXTENSIONS,
             "ErrTooManyExtensions",
         )));
+    }
+    let image = match rung {
+        // A copy has its process number from the template, where the runtime came first: with external extensions it comes
+        // after them.
+        Rung::Image if plan.extensions.is_empty() => {
+            of_version.or_else(|| of_runtime(shell, version, &plan.installed))
+        }
+        Rung::Image | Rung::Boot | Rung::Snapshot => None,
+    };
+    plan.spec.beginning = match (&image, rung) {
+        (Some(image), _) => Beginning::Copy(Arc::clone(image)),
+        (None, Rung::Snapshot) => Beginning::Template,
+        (None, _) => Beginning::Program,
+    };
+    if rung == Rung::Snapshot {
+        let flag = snapshot_argument(&plan.installed).ok_or_else(|| no_snapshots(&plan.installed))?;
+        plan.spec.arguments.push(flag.to_owned());
     }
     // A program of the function's own that cannot be executed is the function's fault; an interpreter is not.
     let own = (plan.spec.program != plan.installed.program).then(|| plan.spec.program.display().to_string());
@@ -288,9 +328,20 @@ pub(super) async fn start(
         own_program: own,
         environment,
         started,
+        image,
         asking: VecDeque::new(),
         closed,
     })
+}
+
+/// What the version's environments can begin from, where it has no snapshot of its own.
+fn of_runtime(shell: &Shell, version: &FunctionVersion, installed: &Arc<Installed>) -> Option<Arc<Image>> {
+    let can = can_begin_from_template(installed, &version.variables);
+    can.then(|| shell.images.of_runtime(installed)).flatten()
+}
+
+fn no_snapshots(installed: &Installed) -> InvokeError {
+    InvokeError::Environment(format!("there are no snapshots of {} functions", installed.runtime.id))
 }
 
 /// What the sandbox said, and whose fault it is.
@@ -327,6 +378,7 @@ fn plan(
     version: &FunctionVersion,
     role: &RoleIdentity,
     log_stream: &str,
+    initialization_type: &'static str,
     network: Network,
 ) -> Result<Plan, StartError> {
     let installed = catalog.resolve(&version.runtime).map_err(InvokeError::from)?;
@@ -353,7 +405,7 @@ fn plan(
             session_token: &role.session_token,
             runtime_api: &RUNTIME_API.to_string(),
             endpoint: &format!("http://{ENDPOINT}"),
-            initialization_type: INITIALIZATION_TYPE,
+            initialization_type,
         },
     );
     let extensions = external_extensions(version.layers.as_deref());
@@ -368,6 +420,7 @@ fn plan(
     let mut mounts = launch.mounts;
     mounts.extend(catalog.sdk(&installed));
     let spec = Spec {
+        beginning: Beginning::Program,
         name: identity::sandbox_name(),
         mounts,
         files: launch.files,
@@ -383,6 +436,14 @@ fn plan(
         companions,
     };
     Ok(Plan { spec, installed, extensions })
+}
+
+/// Whether programs run beside the runtime's in the version's environments.
+pub(super) async fn has_external_extensions(version: &FunctionVersion) -> Result<bool, InvokeError> {
+    let layers = version.layers.clone();
+    tokio::task::spawn_blocking(move || !external_extensions(layers.as_deref()).is_empty())
+        .await
+        .map_err(|error| InvokeError::Environment(error.to_string()))
 }
 
 /// The names of the external extensions in a layers folder, sorted: whatever is in `extensions` but no folder. A link in the

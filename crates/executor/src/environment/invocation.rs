@@ -40,6 +40,7 @@ pub(super) enum Ended {
 #[derive(Clone, Copy)]
 pub(super) struct End<'a> {
     pub(super) event: &'a RequestId,
+    pub(super) tenant_id: Option<&'a str>,
     pub(super) duration: Duration,
     /// The caller gets an error.
     pub(super) is_error: bool,
@@ -252,16 +253,16 @@ impl Task {
         let instance = instance.as_deref();
         if reusable && is_followed {
             self.answer_early(instance, job, attempt.began, answer, failure);
-            self.shell.answered(self.id);
+            self.shell.answered(self.id, self.max_memory_mib);
             return;
         }
-        let event = &job.event.request_id;
+        let (event, tenant_id) = (&job.event.request_id, job.event.tenant_id.as_deref());
         let is_error = matches!(answer, Answer::Error(_));
-        let end = End { event, duration, is_error, failure: failure.as_ref(), overhead: None };
+        let end = End { event, tenant_id, duration, is_error, failure: failure.as_ref(), overhead: None };
         let usage = self.report(instance, &end);
         let log_tail = self.journal.take_tail();
         if reusable {
-            self.shell.answered(self.id);
+            self.shell.answered(self.id, self.max_memory_mib);
         } else {
             self.shell.gone(self.id, None);
         }
@@ -275,14 +276,14 @@ impl Task {
 
     /// The last lines of an event and its record. Gives what it consumed.
     pub(super) fn report(&mut self, instance: Option<&Instance>, end: &End<'_>) -> Usage {
-        let End { event, duration, is_error, failure, overhead } = *end;
+        let End { event, tenant_id, duration, is_error, failure, overhead } = *end;
         let request_id = event.as_str();
         let usage = self.usage(instance, duration, failure);
         if let Some(failure) = failure.filter(|failure| !matches!(failure, Failure::TooLarge)) {
             self.journal.system(&SystemEvent::Fault { request_id, failure });
         }
         self.journal.system(&SystemEvent::End { request_id });
-        self.journal.system(&SystemEvent::Report { request_id, usage: &usage, failure, overhead });
+        self.journal.system(&SystemEvent::Report { request_id, tenant_id, usage: &usage, failure, overhead });
         self.journal.flush();
         self.init = None;
         self.record(event, &usage, is_error);
@@ -319,7 +320,11 @@ impl Task {
 
     pub(super) fn start_line(&mut self, job: &Job) {
         let request_id = job.event.request_id.as_str();
-        self.journal.system(&SystemEvent::Start { request_id, version: &self.version });
+        self.journal.system(&SystemEvent::Start {
+            request_id,
+            tenant_id: job.event.tenant_id.as_deref(),
+            version: &self.version,
+        });
     }
 
     fn invocation(&self, job: &Job, attempt: &Attempt) -> Invocation {
@@ -333,6 +338,7 @@ impl Task {
                 .clone()
                 .unwrap_or_else(|| identity::trace_header(&self.shell.clock)),
             client_context: event.client_context.clone(),
+            tenant_id: event.tenant_id.clone(),
             payload: event.payload.clone(),
         }
     }

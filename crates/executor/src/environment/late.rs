@@ -24,6 +24,7 @@ use crate::event::{Answer, InvokeError, Outcome};
 /// An event that the runtime has answered, and extensions have not.
 pub(super) struct Unreported {
     event: RequestId,
+    tenant_id: Option<String>,
     began: Instant,
     /// When the runtime answered.
     answered: Instant,
@@ -59,6 +60,7 @@ impl Task {
         self.journal.flush();
         self.unreported = Some(Box::new(Unreported {
             event: job.event.request_id,
+            tenant_id: job.event.tenant_id,
             began,
             answered,
             answered_ms: wall_ms(&self.shell.clock),
@@ -71,8 +73,16 @@ impl Task {
     /// Writes up an event that has been answered, if there is one, now that extensions are done, or have failed.
     pub(super) fn report_late(&mut self, instance: &mut Instance, failure: Option<&Failure>) {
         let Some(unreported) = self.unreported.take() else { return };
-        let Unreported { event, began, answered, answered_ms, is_error, failure: earlier, waiting } =
-            *unreported;
+        let Unreported {
+            event,
+            tenant_id,
+            began,
+            answered,
+            answered_ms,
+            is_error,
+            failure: earlier,
+            waiting,
+        } = *unreported;
         instance.output.pump(&mut self.journal);
         let now = self.shell.clock.monotonic();
         let (mut duration, overhead) =
@@ -82,7 +92,8 @@ impl Task {
         }
         let failure = earlier.as_ref().or(failure);
         let overhead = Some((answered_ms, overhead));
-        let end = End { event: &event, duration, is_error, failure, overhead };
+        let tenant_id = tenant_id.as_deref();
+        let end = End { event: &event, tenant_id, duration, is_error, failure, overhead };
         let usage = self.report(Some(instance), &end);
         let log_tail = self.journal.take_tail();
         if let Some((reply, answer)) = waiting {

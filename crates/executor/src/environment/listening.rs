@@ -20,8 +20,12 @@ impl Task {
                 // The first internal one, of which nobody could know.
                 if registered.is_ok() && self.journal.open_telemetry() {
                     let (version, log_stream) = (&self.version, self.log_stream.as_str());
-                    let event =
-                        SystemEvent::InitStart { installed: &instance.installed, version, log_stream };
+                    let event = SystemEvent::InitStart {
+                        initialization_type: self.initialization_type,
+                        installed: &instance.installed,
+                        version,
+                        log_stream,
+                    };
                     self.journal.tell_telemetry(&event, self.began_ms);
                 }
                 let _ = reply.send(registered);

@@ -9,6 +9,7 @@
 //! - `invocation`: one event from dispatch to answer; `init`: the Init phase
 //! - `extensions`: who of them is there and does what; `listening`: what they ask; `late`: events that they outlast
 //! - `shutdown`: how an environment ends
+//! - `snapshot`: Init alone, for an image that later environments begin from
 //! - `instance`: the running sandbox and what hangs on it; `identity`: its names and credentials
 //! - `journal`, `output`, `system`, `report`: its log; `failure`: AWS's words for what went wrong
 //!
@@ -27,6 +28,7 @@ mod listening;
 mod output;
 mod report;
 mod shutdown;
+mod snapshot;
 mod system;
 
 use std::sync::Arc;
@@ -43,10 +45,14 @@ pub(crate) use self::journal::wall_ms;
 use self::late::Unreported;
 use self::report::Phase;
 use self::shutdown::Reason;
-use crate::core::{EnvironmentId, EventId, Init};
+use crate::core::{EnvironmentId, EventId, Init, Purpose};
 use crate::event::{Event, FunctionVersion, InvokeError, Outcome, RoleIdentity};
 use crate::executor::Shell;
 use crate::runtime_api::{Call, Verdict};
+
+pub(crate) use self::identity::sandbox_name;
+pub use self::snapshot::PrepareError;
+pub(crate) use self::snapshot::snapshot;
 
 /// Commands that may wait for an environment: the core gives it at most a freeze, an event and a drop at once.
 const COMMANDS: usize = 8;
@@ -87,6 +93,7 @@ pub(crate) fn spawn(
     shell: &Arc<Shell>,
     id: EnvironmentId,
     version: Arc<FunctionVersion>,
+    purpose: Purpose,
 ) -> mpsc::Sender<Command> {
     let (sender, receiver) = mpsc::channel(COMMANDS);
     let commands = Commands { shell: Arc::clone(shell), id, receiver };
@@ -94,7 +101,7 @@ pub(crate) fn spawn(
     tokio::spawn(async move {
         // Dropped last: whoever waits for the tasks to end then knows that the sandbox is gone.
         let _alive = alive;
-        run(commands, version).await;
+        run(commands, version, purpose).await;
     });
     sender
 }
@@ -141,6 +148,8 @@ struct Task {
     version: Arc<FunctionVersion>,
     role: RoleIdentity,
     log_stream: String,
+    /// AWS's word for how it came to be.
+    initialization_type: &'static str,
     journal: Journal,
     frozen: bool,
     /// When the sandbox was asked for last, in ms since 1970.
@@ -155,29 +164,13 @@ struct Task {
     max_memory_mib: u32,
 }
 
-async fn run(mut commands: Commands, version: Arc<FunctionVersion>) {
+async fn run(mut commands: Commands, version: Arc<FunctionVersion>, purpose: Purpose) {
     let shell = Arc::clone(&commands.shell);
-    let log_stream = identity::log_stream(&version, &shell.clock);
-    let mut task = Task {
-        id: commands.id,
-        role: identity::role(&version),
-        journal: Journal::new(
-            Arc::clone(&shell.logs),
-            Arc::clone(&shell.clock),
-            version.logging,
-            &version.log_group,
-            &log_stream,
-        ),
-        log_stream,
-        frozen: false,
-        began_ms: 0,
-        unreported: None,
-        init: None,
-        answered: None,
-        max_memory_mib: 0,
-        version,
-        shell,
+    let initialization_type = match shell.images.of_version(&version.key) {
+        Some(_) => system::SNAP_START,
+        None => system::initialization_type(purpose),
     };
+    let mut task = Task::new(shell, commands.id, version, initialization_type);
     let brought_up = tokio::select! {
         biased;
         () = commands.dropped() => return,
@@ -193,7 +186,7 @@ async fn run(mut commands: Commands, version: Arc<FunctionVersion>) {
             if let Some(instance) = instance {
                 task.shut_down(instance, Reason::from(&failure)).await;
             }
-            task.shell.init_ended(task.id, Init::Failed);
+            task.shell.init_ended(task.id, Init::Failed(failure.text().into()));
             if let Some(Command::Run(job)) = commands.receiver.recv().await {
                 task.init_again(&mut commands, *job).await;
             }

@@ -23,28 +23,40 @@ use serde::Serialize;
 use super::extensions::Status;
 use super::failure::Failure;
 use super::report::{self, Phase};
+use crate::core::Purpose;
 use crate::event::{FunctionVersion, Usage};
 use crate::logging::LogLevel;
 use crate::runtime_api::Api;
 use crate::telemetry::{Stream, timestamp};
 
-/// How an environment comes to be; there is no other way yet.
-pub(super) const INITIALIZATION_TYPE: &str = "on-demand";
+/// How environments come to be that begin from a snapshot of their version.
+pub(super) const SNAP_START: &str = "snap-start";
+
+/// How an environment comes to be otherwise, in AWS's words.
+pub(super) fn initialization_type(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Demand | Purpose::Prewarm => "on-demand",
+        Purpose::Provision => "provisioned-concurrency",
+    }
+}
 
 const BYTES_PER_MIB: u64 = 1024 * 1024;
 
 /// Something that the system tells.
 pub(super) enum SystemEvent<'a> {
     InitStart {
+        initialization_type: &'static str,
         installed: &'a Installed,
         version: &'a FunctionVersion,
         log_stream: &'a str,
     },
     InitRuntimeDone {
+        initialization_type: &'static str,
         phase: Phase,
         failure: Option<&'a Failure>,
     },
     InitReport {
+        initialization_type: &'static str,
         took: Duration,
         phase: Phase,
         failure: Option<&'a Failure>,
@@ -57,6 +69,7 @@ pub(super) enum SystemEvent<'a> {
     Extension(&'a Status),
     Start {
         request_id: &'a str,
+        tenant_id: Option<&'a str>,
         version: &'a FunctionVersion,
     },
     RuntimeDone {
@@ -75,6 +88,7 @@ pub(super) enum SystemEvent<'a> {
     },
     Report {
         request_id: &'a str,
+        tenant_id: Option<&'a str>,
         usage: &'a Usage,
         failure: Option<&'a Failure>,
         /// What extensions took beyond the runtime's answer: when that began, and how long.
@@ -90,10 +104,10 @@ impl SystemEvent<'_> {
             Self::InitRuntimeDone { .. } | Self::RuntimeDone { .. } | Self::Fault { .. } => None,
             Self::Subscription { api, name, streams } => Some(report::subscription(*api, name, streams)),
             Self::Extension(status) => Some(report::extension(status)),
-            Self::InitReport { took, phase, failure } => {
+            Self::InitReport { took, phase, failure, .. } => {
                 failure.map(|failure| report::init_report(*took, *phase, failure))
             }
-            Self::Start { request_id, version } => Some(report::start(request_id, &version.version)),
+            Self::Start { request_id, version, .. } => Some(report::start(request_id, &version.version)),
             Self::End { request_id } => Some(report::end(request_id)),
             Self::Report { request_id, usage, failure, .. } => {
                 Some(report::report(request_id, usage, *failure))
@@ -157,8 +171,8 @@ impl SystemEvent<'_> {
 
     fn record(&self) -> Record<'_> {
         match self {
-            Self::InitStart { installed, version, log_stream } => Record {
-                initialization_type: Some(INITIALIZATION_TYPE),
+            Self::InitStart { initialization_type, installed, version, log_stream } => Record {
+                initialization_type: Some(initialization_type),
                 phase: Some(Phase::Init.name()),
                 runtime_version: Some(report::runtime_version(installed)),
                 function_name: Some(&version.name),
@@ -167,10 +181,13 @@ impl SystemEvent<'_> {
                 instance_max_memory: Some(u64::from(version.memory_mib) * BYTES_PER_MIB),
                 ..Record::default()
             },
-            Self::InitRuntimeDone { phase, failure } => Record::init(*phase).ended(*failure),
-            Self::InitReport { took, phase, failure } => {
+            Self::InitRuntimeDone { initialization_type, phase, failure } => {
+                Record::init(initialization_type, *phase).ended(*failure)
+            }
+            Self::InitReport { initialization_type, took, phase, failure } => {
                 let metrics = Metrics { duration_ms: milliseconds(*took), ..Metrics::default() };
-                Record { metrics: Some(metrics), ..Record::init(*phase) }.ended(*failure)
+                let record = Record { metrics: Some(metrics), ..Record::init(initialization_type, *phase) };
+                record.ended(*failure)
             }
             Self::Subscription { name, streams, .. } => Record {
                 name: Some(name),
@@ -185,10 +202,11 @@ impl SystemEvent<'_> {
                 error_type: status.error_type.as_deref(),
                 ..Record::default()
             },
-            Self::Start { request_id, version } => Record {
+            Self::Start { request_id, tenant_id, version } => Record {
                 request_id: Some(request_id),
                 function_arn: Some(&version.function_arn),
                 version: Some(&version.version),
+                tenant_id: *tenant_id,
                 ..Record::default()
             },
             Self::RuntimeDone { request_id, duration, produced_bytes, failure } => {
@@ -202,7 +220,7 @@ impl SystemEvent<'_> {
             Self::Fault { request_id, .. } | Self::End { request_id } => {
                 Record { request_id: Some(request_id), ..Record::default() }
             }
-            Self::Report { request_id, usage, failure, overhead } => {
+            Self::Report { request_id, tenant_id, usage, failure, overhead } => {
                 let metrics = Metrics {
                     duration_ms: milliseconds(usage.duration),
                     billed_duration_ms: Some(usage.billed_ms),
@@ -215,7 +233,8 @@ impl SystemEvent<'_> {
                     let duration_ms = milliseconds(duration);
                     vec![Span { name: "extensionOverhead", start: timestamp(start), duration_ms }]
                 });
-                Record { spans, ..Record::event(request_id, metrics).ended(*failure) }
+                let tenant_id = *tenant_id;
+                Record { spans, tenant_id, ..Record::event(request_id, metrics).ended(*failure) }
             }
         }
     }
@@ -258,6 +277,8 @@ struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tenant_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     initialization_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     phase: Option<&'static str>,
@@ -282,8 +303,8 @@ struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    fn init(phase: Phase) -> Self {
-        let (initialization_type, phase) = (Some(INITIALIZATION_TYPE), Some(phase.name()));
+    fn init(initialization_type: &'static str, phase: Phase) -> Self {
+        let (initialization_type, phase) = (Some(initialization_type), Some(phase.name()));
         Self { initialization_type, phase, ..Self::default() }
     }
 
@@ -342,6 +363,7 @@ mod tests {
     fn lines_read_as_on_aws() {
         let report = SystemEvent::Report {
             request_id: "79b5",
+            tenant_id: None,
             usage: &usage(Some(463_512)),
             failure: None,
             overhead: None,
@@ -350,9 +372,25 @@ mod tests {
             report.json(TIME),
             r#"{"time":"2026-10-08T07:30:29.470Z","type":"platform.report","record":{"requestId":"79b5","metrics":{"durationMs":1233.96,"billedDurationMs":1698,"memorySizeMB":256,"maxMemoryUsedMB":123,"initDurationMs":463.512},"status":"success"}}"#
         );
+        let report = SystemEvent::Report {
+            request_id: "79b5",
+            tenant_id: Some("BlueTenant"),
+            usage: &usage(None),
+            failure: None,
+            overhead: None,
+        };
+        assert_eq!(
+            report.json(TIME),
+            r#"{"time":"2026-10-08T07:30:29.470Z","type":"platform.report","record":{"requestId":"79b5","tenantId":"BlueTenant","metrics":{"durationMs":1233.96,"billedDurationMs":1698,"memorySizeMB":256,"maxMemoryUsedMB":123},"status":"success"}}"#
+        );
         let timeout = Failure::Timeout { timeout_ms: 5_000 };
         let took = Duration::from_micros(10_000_487);
-        let init = SystemEvent::InitReport { took, phase: Phase::Init, failure: Some(&timeout) };
+        let init = SystemEvent::InitReport {
+            initialization_type: "on-demand",
+            took,
+            phase: Phase::Init,
+            failure: Some(&timeout),
+        };
         assert_eq!(
             init.json(TIME),
             r#"{"time":"2026-10-08T07:30:29.470Z","type":"platform.initReport","record":{"initializationType":"on-demand","phase":"init","metrics":{"durationMs":10000.487},"status":"timeout"}}"#
@@ -380,12 +418,11 @@ mod tests {
             let request_id = "79b5";
             let done = SystemEvent::RuntimeDone { request_id, duration: took, produced_bytes: 0, failure };
             assert_eq!(done.level(), others);
-            assert_eq!(
-                SystemEvent::Report { request_id, usage: &usage, failure, overhead: None }.level(),
-                report
-            );
-            assert_eq!(SystemEvent::InitRuntimeDone { phase, failure }.level(), others);
-            assert_eq!(SystemEvent::InitReport { took, phase, failure }.level(), others);
+            let (tenant_id, initialization_type, overhead) = (None, "on-demand", None);
+            let reported = SystemEvent::Report { request_id, tenant_id, usage: &usage, failure, overhead };
+            assert_eq!(reported.level(), report);
+            assert_eq!(SystemEvent::InitRuntimeDone { initialization_type, phase, failure }.level(), others);
+            assert_eq!(SystemEvent::InitReport { initialization_type, took, phase, failure }.level(), others);
         }
     }
 }

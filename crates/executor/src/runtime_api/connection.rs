@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::extensions::{self, Api, When};
-use super::stream::Stream;
+use super::stream::{Handle, Stream};
 use super::{ANSWER_BYTES, Call, Posted, PostedError, reply};
 
 /// What a connection buffers for headers and while it reads or writes a body, in bytes.
@@ -27,13 +27,17 @@ const DISCARD_BYTES: u64 = 256 * 1024 * 1024;
 /// The first allocation for a body without a length, in bytes.
 const BODY_START_BYTES: usize = 16 * 1024;
 
+/// What a runtime says whose next request is already on its way behind its answer: it does not wait for the receipt.
+/// Only our own bootstraps do; a runtime that says so and sends nothing waits for ever, and harms itself alone.
+const NEXT_FOLLOWS: &str = "freehold-next";
+
 /// The longest error type that is taken over from a header, in bytes.
 const ERROR_TYPE_BYTES: usize = 256;
 
 /// Serves one connection until it ends.
 pub(super) async fn serve(stream: TcpStream, calls: mpsc::Sender<Call>, bodies: Arc<Semaphore>) {
     let stream = Stream::new(stream);
-    let watched = stream.clone();
+    let watched = stream.handle();
     let service = service_fn(move |request| {
         let (calls, bodies, stream) = (calls.clone(), Arc::clone(&bodies), watched.clone());
         async move { Ok::<_, Infallible>(handle(request, &calls, &bodies, &stream).await) }
@@ -95,7 +99,7 @@ async fn handle(
     request: Request<Incoming>,
     calls: &mpsc::Sender<Call>,
     bodies: &Semaphore,
-    stream: &Stream,
+    stream: &Handle,
 ) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let route = route(parts.uri.path());
@@ -112,7 +116,13 @@ async fn handle(
         Route::Ping => reply::pong(),
         Route::NotSupported(what) => reply::not_supported(what),
         Route::Unknown => reply::not_found(),
-        Route::Response(id) => answer(id, None, body, calls, bodies).await,
+        Route::Response(id) => {
+            let reply = answer(id, None, body, calls, bodies).await;
+            if reply.status() == StatusCode::ACCEPTED && parts.headers.contains_key(NEXT_FOLLOWS) {
+                stream.hold_next();
+            }
+            reply
+        }
         Route::Error(id) => answer(id, Some(&parts.headers), body, calls, bodies).await,
         Route::InitError => init_error(&parts.headers, body, calls, bodies).await,
         Route::Register => extensions::register(&parts.headers, body, calls).await,
@@ -122,7 +132,7 @@ async fn handle(
     }
 }
 
-async fn next(calls: &mpsc::Sender<Call>, stream: &Stream) -> Response<Full<Bytes>> {
+async fn next(calls: &mpsc::Sender<Call>, stream: &Handle) -> Response<Full<Bytes>> {
     let (reply, invocation) = oneshot::channel();
     if calls.send(Call::Next { reply }).await.is_err() {
         return reply::closing();

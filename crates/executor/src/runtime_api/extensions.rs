@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::connection::{Unread, collect};
-use super::stream::Stream;
+use super::stream::Handle;
 use super::{Call, reply};
 
 pub(super) const NAME: HeaderName = HeaderName::from_static("lambda-extension-name");
@@ -137,7 +137,7 @@ pub(super) async fn register(
 pub(super) async fn next(
     headers: &HeaderMap,
     calls: &mpsc::Sender<Call>,
-    stream: &Stream,
+    stream: &Handle,
 ) -> Response<Full<Bytes>> {
     let id = match identifier(headers) {
         Ok(id) => id,

@@ -63,6 +63,7 @@ pub(crate) struct Invocation {
     pub(crate) invoked_arn: String,
     pub(crate) trace_header: String,
     pub(crate) client_context: Option<String>,
+    pub(crate) tenant_id: Option<String>,
     pub(crate) payload: Bytes,
 }
 

@@ -15,6 +15,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("lambda-runtime-aws-reque
 const DEADLINE: HeaderName = HeaderName::from_static("lambda-runtime-deadline-ms");
 const FUNCTION_ARN: HeaderName = HeaderName::from_static("lambda-runtime-invoked-function-arn");
 const TRACE_ID: HeaderName = HeaderName::from_static("lambda-runtime-trace-id");
+const TENANT_ID: HeaderName = HeaderName::from_static("lambda-runtime-aws-tenant-id");
 const EVENT_ID: HeaderName = HeaderName::from_static("lambda-extension-event-identifier");
 const CLIENT_CONTEXT: HeaderName = HeaderName::from_static("lambda-runtime-client-context");
 
@@ -29,6 +30,9 @@ pub(super) fn invocation(invocation: &Invocation) -> Response<Full<Bytes>> {
     headers.insert(TRACE_ID, value(&invocation.trace_header));
     if let Some(context) = &invocation.client_context {
         headers.insert(CLIENT_CONTEXT, value(context));
+    }
+    if let Some(tenant) = &invocation.tenant_id {
+        headers.insert(TENANT_ID, value(tenant));
     }
     response
 }

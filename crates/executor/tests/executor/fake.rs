@@ -17,10 +17,12 @@ use freehold_base::id::RequestId;
 use freehold_executor::event::{
     Event, FunctionVersion, InvokeError, LogBatch, LogSink, Outcome, PlatformEndpoint, RoleIdentity,
 };
+use freehold_executor::host::ReadMemory;
 use freehold_executor::logging::Logging;
 use freehold_executor::{Executor, Limits, Options};
 use freehold_ledger::Ledger;
 use freehold_runtimes::catalog::{Catalog, Options as CatalogOptions};
+use freehold_sandbox::image::Image;
 use freehold_sandbox::spec::{
     Channels, CompanionExits, Environment, Exit, Network, Sandbox, SandboxError, Spec,
 };
@@ -82,6 +84,10 @@ pub(crate) struct FakeSandbox {
 
 #[async_trait]
 impl Sandbox for FakeSandbox {
+    fn has_images(&self) -> bool {
+        false
+    }
+
     async fn start(&self, spec: Spec) -> Result<(Arc<dyn Environment>, Channels), SandboxError> {
         if let Some(fails) = self.fails {
             return Err(fails(&spec));
@@ -216,6 +222,10 @@ impl Environment for FakeEnvironment {
     async fn thaw(&self) -> Result<(), SandboxError> {
         self.deeds.send_modify(|deeds| deeds.push(Deed::Thaw(self.number)));
         Ok(())
+    }
+
+    async fn capture(&self) -> Result<Arc<Image>, SandboxError> {
+        Err(SandboxError::Unsupported("a fake has no images".to_owned()))
     }
 
     fn memory_peak_bytes(&self) -> u64 {
@@ -401,6 +411,7 @@ pub(crate) struct Setup {
     pub(crate) ledger: Option<Ledger>,
     pub(crate) bootstrap: bool,
     pub(crate) logging: Logging,
+    pub(crate) memory: ReadMemory,
     /// External extensions, by name.
     pub(crate) extensions: Vec<&'static str>,
 }
@@ -429,6 +440,7 @@ where
         ledger: None,
         bootstrap: true,
         logging,
+        memory: Arc::new(|| None),
         extensions: Vec::new(),
     }
 }
@@ -493,6 +505,7 @@ impl Setup {
             clock: Arc::new(SystemClock),
             network: Network::Isolated,
             limits: self.limits,
+            memory: self.memory,
         });
         Bench { executor, lines, endpoint, version, deeds, _code: code }
     }
@@ -505,6 +518,7 @@ pub(crate) fn event(payload: &'static str) -> Event {
         invoked_arn: "arn:aws:lambda:us-east-1:000000000000:function:hello:PROD".to_owned(),
         client_context: None,
         trace_header: None,
+        tenant_id: None,
         wants_tail: true,
     }
 }

@@ -9,5 +9,7 @@ mod hostile;
 mod life;
 mod limits;
 mod logging;
+mod provisioned;
 mod speed;
 mod telemetry;
+mod tenants;

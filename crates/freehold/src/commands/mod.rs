@@ -41,9 +41,15 @@ pub fn run(command_line: CommandLine) -> Result<ExitCode> {
     }
 }
 
+/// Of how many processors one is the program's own: the others are for the functions that it runs. Each worker more costs
+/// wake-ups between workers at every invocation.
+const PROCESSORS_PER_WORKER: usize = 2;
+
 /// Runs a command's future to its end on the program's one async runtime.
 fn wait(work: impl Future<Output = Result<u8>>) -> Result<ExitCode> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads((processors / PROCESSORS_PER_WORKER).max(1))
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;

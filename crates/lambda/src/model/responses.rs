@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use super::constraints::PER_TENANT;
 use super::settings::Concurrency;
+use super::state::StateMembers;
 use crate::names::{FunctionId, LATEST, Target};
-use crate::records::{AliasRecord, VersionRecord};
+use crate::records::{AliasRecord, Snapshot, VersionRecord};
 use crate::updates::Committed;
 use crate::versions::Found;
 
@@ -38,7 +39,7 @@ pub(crate) struct FunctionConfiguration<'a> {
     tracing_config: TracingConfigResponse<'a>,
     revision_id: &'a str,
     #[serde(flatten)]
-    state: StateMembers,
+    state: StateMembers<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runtime_version_config: Option<RuntimeVersionConfig<'a>>,
     package_type: &'static str,
@@ -51,29 +52,6 @@ pub(crate) struct FunctionConfiguration<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     tenancy_config: Option<TenancyConfigResponse>,
 }
-
-/// How far a creation or an update has come, as AWS shows it.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct StateMembers {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state_reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state_reason_code: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_update_status: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_update_status_reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_update_status_reason_code: Option<&'static str>,
-}
-
-/// AWS's reason for both a creation and an update that has not ended.
-const BEING_CREATED: &str = "The function is being created.";
-/// The code that goes with it.
-const CREATING: &str = "Creating";
 
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -257,12 +235,7 @@ impl<'a> FunctionConfiguration<'a> {
             environment: configuration.variables.as_ref().map(|variables| EnvironmentResponse { variables }),
             tracing_config: TracingConfigResponse { mode: &configuration.tracing_mode },
             revision_id: record.revision_id.as_str(),
-            // The code was unpacked before the change was committed: what can be read can be invoked.
-            state: StateMembers {
-                state: Some("Active"),
-                last_update_status: Some("Successful"),
-                ..StateMembers::default()
-            },
+            state: StateMembers::of(&record.snapshot),
             runtime_version_config: Some(RuntimeVersionConfig {
                 runtime_version_arn: &configuration.runtime_version_arn,
             }),
@@ -271,8 +244,10 @@ impl<'a> FunctionConfiguration<'a> {
             ephemeral_storage: EphemeralStorageResponse { size: configuration.ephemeral_mib },
             snap_start: SnapStartResponse {
                 apply_on: if configuration.snap_start { "PublishedVersions" } else { "None" },
-                // Versions do not start from snapshots yet: the setting alone is kept.
-                optimization_status: "Off",
+                optimization_status: match record.snapshot {
+                    Snapshot::Pending | Snapshot::Made => "On",
+                    Snapshot::None | Snapshot::Failed { .. } => "Off",
+                },
             },
             layers: configuration
                 .layers
@@ -310,13 +285,7 @@ impl<'a> FunctionConfiguration<'a> {
         if let Some((number, version)) = &committed.published {
             return Self { state: StateMembers::pending(), ..Self::published(id, *number, version) };
         }
-        let state = StateMembers {
-            state: Some("Active"),
-            last_update_status: Some("InProgress"),
-            last_update_status_reason: Some(BEING_CREATED),
-            last_update_status_reason_code: Some(CREATING),
-            ..StateMembers::default()
-        };
+        let state = StateMembers::updating();
         Self { state, ..Self::of(id, LATEST, &committed.function.latest, None) }
     }
 
@@ -329,18 +298,6 @@ impl<'a> FunctionConfiguration<'a> {
     /// A version as the lists show it.
     pub(crate) fn listed(self) -> Self {
         Self { state: StateMembers::default(), runtime_version_config: None, ..self }
-    }
-}
-
-impl StateMembers {
-    /// What was just created.
-    fn pending() -> Self {
-        Self {
-            state: Some("Pending"),
-            state_reason: Some(BEING_CREATED),
-            state_reason_code: Some(CREATING),
-            ..Self::default()
-        }
     }
 }
 

@@ -17,8 +17,8 @@ use crate::model::requests::{AliasRequest, RoutingConfig};
 use crate::model::responses::{AliasConfiguration, ListAliasesResponse};
 use crate::model::validation::Violations;
 use crate::names::{FunctionId, LATEST, Qualified, Target};
-use crate::records::{self, ALIASES, AdditionalVersion, AliasRecord, POLICIES};
-use crate::versions;
+use crate::records::{self, ALIASES, AdditionalVersion, AliasRecord};
+use crate::{provisioned, versions};
 
 /// Length of an alias's name, in characters.
 const NAME_LENGTH: std::ops::RangeInclusive<usize> = 1..=128;
@@ -125,11 +125,13 @@ async fn update_alias(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> 
             record.revision_id = RevisionId::random();
             check_routing(&record)?;
             check_versions(&transaction, id, &record).await?;
+            provisioned::check_move(&transaction, id, name, &record).await?;
             ALIASES.put(&transaction, &id.alias_parts(name), &record)?;
             Ok(record)
         })
         .await?;
     lambda.functions.changed(id, []);
+    lambda.provisioned.tell(id).await?;
     json_reply(StatusCode::OK, &AliasConfiguration::of(id, name, &record))
 }
 
@@ -140,11 +142,11 @@ async fn delete_alias(lambda: Lambda, call: Call) -> Result<Reply, LambdaError> 
     store
         .transact(|transaction| async move {
             records::require_function(&transaction, id).await?;
-            ALIASES.delete(&transaction, &id.alias_parts(name));
-            POLICIES.delete(&transaction, &id.policy_parts(name));
+            records::delete_alias(&transaction, id, name);
             Ok::<_, LambdaError>(())
         })
         .await?;
+    lambda.provisioned.tell(id).await?;
     lambda.functions.changed(id, []);
     Ok(empty_reply(StatusCode::NO_CONTENT))
 }

@@ -24,6 +24,7 @@ use crate::code::blocking;
 use crate::error::LambdaError;
 use crate::model::validation::Violations;
 use crate::names::{LATEST, Target};
+use crate::records::Snapshot;
 
 const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 /// The tenant for whom an event is.
@@ -84,9 +85,12 @@ async fn invoke(lambda: &Lambda, call: Call) -> Result<Reply, LambdaError> {
         invoked_arn: target.id.qualified_arn(target.qualifier.as_deref()),
         client_context,
         trace_header: call.header("x-amzn-trace-id").map(str::to_owned),
+        tenant_id: call.header(TENANT_ID).map(str::to_owned),
         wants_tail: manner.tail,
     };
-    let version = Arc::clone(function.version_for(&call.request_id));
+    let runnable = function.version_for(&call.request_id);
+    check_state(&runnable.snapshot)?;
+    let version = Arc::clone(&runnable.version);
     let executed = HeaderValue::from_str(&version.version).expect("$LATEST, or digits");
     let outcome = lambda.executor.invoke(version, event).await?;
     Ok(reply(outcome, executed, manner.tail))
@@ -158,25 +162,25 @@ fn check_tenant(tenant: &str, violations: &mut Violations) {
     }
 }
 
-/// A tenant must be named where the function keeps tenants apart, and only there. The executor does not keep them apart yet,
-/// and an environment that served two of them would break what the function was promised: so it does not run at all.
+/// A version that is to start from a snapshot takes no events before it has one.
+fn check_state(snapshot: &Snapshot) -> Result<(), LambdaError> {
+    match snapshot {
+        Snapshot::None | Snapshot::Made => Ok(()),
+        Snapshot::Pending => Err(LambdaError::NotActive("Pending")),
+        Snapshot::Failed { .. } => Err(LambdaError::NotActive("Failed")),
+    }
+}
+
+/// A tenant must be named where the function keeps tenants apart, and only there.
 fn check_tenancy(per_tenant: bool, tenant: Option<&str>) -> Result<(), LambdaError> {
     let text = match (per_tenant, tenant) {
-        (false, None) => return Ok(()),
+        (false, None) | (true, Some(_)) => return Ok(()),
         (false, Some(_)) => {
             "The invoked function is not enabled with tenancy configuration. Remove the tenant ID from your request and try \
              again."
         }
         (true, None) => {
             "The invoked function is enabled with tenancy configuration. Add a valid tenant ID in your request and try again."
-        }
-        (true, Some(_)) => {
-            return Err(LambdaError::Unsupported {
-                member: "TenancyConfig",
-                advice: "environments are not divided by tenant, so the function is kept and not run; one without \
-                         TenancyConfig runs."
-                    .to_owned(),
-            });
         }
     };
     Err(LambdaError::InvalidParameter(text.to_owned()))

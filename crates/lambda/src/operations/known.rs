@@ -28,11 +28,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "/2019-09-25/functions/{FunctionName}/event-invoke-config",
     ),
     operation("DeleteFunctionUrlConfig", Delete, "/2021-10-31/functions/{FunctionName}/url"),
-    operation(
-        "DeleteProvisionedConcurrencyConfig",
-        Delete,
-        "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
-    ),
     operation("GetCapacityProvider", Get, "/2025-11-30/capacity-providers/{CapacityProviderName}"),
     operation("GetDurableExecution", Get, "/2025-12-01/durable-executions/{DurableExecutionArn}"),
     operation(
@@ -53,11 +48,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "/2025-11-30/functions/{FunctionName}/function-scaling-config",
     ),
     operation("GetFunctionUrlConfig", Get, "/2021-10-31/functions/{FunctionName}/url"),
-    operation(
-        "GetProvisionedConcurrencyConfig",
-        Get,
-        "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
-    ),
     operation("InvokeAsync", Post, "/2014-11-13/functions/{FunctionName}/invoke-async"),
     operation(
         "InvokeWithResponseStream",
@@ -82,11 +72,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         Get,
         "/2025-11-30/capacity-providers/{CapacityProviderName}/function-versions",
     ),
-    operation(
-        "ListProvisionedConcurrencyConfigs",
-        Get,
-        "/2019-09-30/functions/{FunctionName}/provisioned-concurrency?List=ALL",
-    ),
     operation("PauseDurableExecution", Post, "/2025-12-01/durable-executions/{DurableExecutionArn}/pause"),
     operation(
         "PutFunctionEventInvokeConfig",
@@ -97,11 +82,6 @@ pub(super) const KNOWN: &[KnownOperation] = &[
         "PutFunctionScalingConfig",
         Put,
         "/2025-11-30/functions/{FunctionName}/function-scaling-config",
-    ),
-    operation(
-        "PutProvisionedConcurrencyConfig",
-        Put,
-        "/2019-09-30/functions/{FunctionName}/provisioned-concurrency",
     ),
     operation("ResumeDurableExecution", Post, "/2025-12-01/durable-executions/{DurableExecutionArn}/resume"),
     operation(

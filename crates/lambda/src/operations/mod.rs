@@ -18,6 +18,7 @@ mod known;
 mod layers;
 mod page;
 mod policy;
+mod provisioned;
 mod recursion;
 mod runtime_management;
 mod tags;
@@ -59,6 +60,7 @@ const GROUPS: &[&[Entry]] = &[
     policy::ENTRIES,
     tags::ENTRIES,
     concurrency::ENTRIES,
+    provisioned::ENTRIES,
     account::ENTRIES,
     runtime_management::ENTRIES,
     recursion::ENTRIES,

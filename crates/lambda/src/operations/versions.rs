@@ -54,22 +54,28 @@ async fn publish_version(lambda: Lambda, call: Call) -> Result<Reply, LambdaErro
     violations.into_result()?;
     target.require_latest()?;
     let (store, id, request) = (&lambda.store, &target.id, &request);
-    let target = &target;
+    let (target, snapshots) = (&target, &lambda.snapshots);
     lambda.updates.check(id)?;
     let quota = Quota::of(&lambda, id).await?;
     let (number, version) = store
         .transact(|transaction| async move {
-            let function =
+            let mut function =
                 FUNCTIONS.get(&transaction, &id.parts()).await?.ok_or_else(|| target.not_found())?;
             updates::check_revision(&function.latest, request.revision_id.as_deref())?;
             check_hash(&function, request.code_sha256.as_deref())?;
             let description = request.description.as_deref();
-            let published = versions::publish(&transaction, id, &function, description).await?;
+            let snapshot = snapshots.at_publication(&function.latest.configuration);
+            let before = function.latest.revision_id.clone();
+            let published = versions::publish(&transaction, id, &mut function, description, snapshot).await?;
+            if function.latest.revision_id != before {
+                FUNCTIONS.put(&transaction, &id.parts(), &function)?;
+            }
             quota.check(&transaction).await?;
             Ok::<_, LambdaError>(published)
         })
         .await?;
     lambda.functions.changed(id, []);
+    snapshots.published(id, number, &version.snapshot);
     json_reply(StatusCode::CREATED, &FunctionConfiguration::published(id, number, &version))
 }
 

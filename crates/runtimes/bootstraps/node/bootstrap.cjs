@@ -114,6 +114,7 @@ async function nextEvent() {
   const { status, fields, body } = await api.next();
   if (status !== 200) throw new Error(`the Runtime API answered ${status} to next: ${body.toString()}`);
   state.requestId = fields['lambda-runtime-aws-request-id'];
+  state.tenantId = fields['lambda-runtime-aws-tenant-id'];
   const trace = fields['lambda-runtime-trace-id'];
   if (trace) process.env._X_AMZN_TRACE_ID = trace;
   else delete process.env._X_AMZN_TRACE_ID;

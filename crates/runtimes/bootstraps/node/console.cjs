@@ -35,7 +35,7 @@ function errorFields(error) {
 }
 
 function jsonLine(state, level, values) {
-  const line = { timestamp: new Date().toISOString(), level, requestId: state.requestId };
+  const line = { timestamp: new Date().toISOString(), level, requestId: state.requestId, tenantId: state.tenantId };
   if (values.length === 1) {
     [line.message] = values;
     try {

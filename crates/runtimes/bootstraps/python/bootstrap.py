@@ -2,6 +2,9 @@
 
     loaded handler --> next --> handler(event, context) --> response or error --> next --> ...
 
+With the argument `--template` it first waits at its gate, where it is captured, before it knows any function; with `--snapshot`
+it does so once the function's own code is loaded. What goes on from there are copies of it: see freehold_gate.
+
 Every import and every line here stands in the way of a cold start. So this file uses what the interpreter has loaded
 anyway or has built in (no os, json, socket, traceback, logging), and the parts that few events need are modules of
 their own, loaded when they are needed: freehold_faults, freehold_json, freehold_logging.
@@ -24,6 +27,8 @@ API = "/2018-06-01/runtime/"
 # Up to this size, head and body go out in one write; beyond it, joining them costs more than a second write.
 JOINED_BYTES = 64 * 1024
 RECEIVE_BYTES = 64 * 1024
+# Tells our host that the request for the next event is right behind an answer.
+NEXT_FOLLOWS = b"Freehold-Next: follows\r\n"
 # More than any head of the Runtime API; a client context alone may have 3,583 bytes before it is escaped.
 HEAD_BYTES = 1024 * 1024
 
@@ -60,6 +65,18 @@ def set_variable(name, value):
         posix.putenv(name.encode(), value.encode("utf-8", "surrogateescape"))
 
 
+def set_all_variables(text):
+    """Replaces the whole environment by `NAME=VALUE`s, each with a zero byte behind it. `os.environ` reads the same dictionary."""
+    for name in list(posix.environ):
+        posix.unsetenv(name)
+    posix.environ.clear()
+    for line in text.split(b"\0"):
+        name, separator, value = line.partition(b"=")
+        if separator:
+            posix.environ[name] = value
+            posix.putenv(name, value)
+
+
 class RuntimeApi:
     """An HTTP/1.1 client for one server and one connection, which it keeps."""
 
@@ -70,10 +87,14 @@ class RuntimeApi:
         self.next_request = b"GET " + (API + "invocation/next").encode() + self.tail + b"\r\n"
         self.connection = None
         self.rest = b""
+        # An answer's receipt, as it came last: all are alike, and need not be taken apart again.
+        self.receipt = None
 
     def next(self):
         """Waits for the next event: its head's fields by lower-case name, and its body."""
-        status, fields, body = self.exchange(self.next_request)
+        return self.event(*self.exchange(self.next_request))
+
+    def event(self, status, fields, body):
         if status != 200:
             raise RuntimeError("the Runtime API answered %d to next: %s" % (status, bytes(body[:200])))
         return fields, body
@@ -88,6 +109,42 @@ class RuntimeApi:
         # What is refused (4xx) is the server's to report, such as a response that is too large.
         if status >= 500:
             raise RuntimeError("the Runtime API answered %d to %s: %s" % (status, path, bytes(answer[:200])))
+
+    def answer(self, path, body, content_type):
+        """Posts an answer that is not large and waits for the next event, in one exchange: both requests go out
+        together, and their answers come together."""
+        if self.connection is None:
+            self.post(path, body, content_type)
+            return self.next()
+        head = b"POST " + (API + path).encode() + self.tail
+        head += b"Content-Type: %b\r\nContent-Length: %d\r\n%b\r\n" % (content_type, len(body), NEXT_FOLLOWS)
+        try:
+            self.connection.sendall(head + body + self.next_request)
+            self.receive_receipt(path)
+        except (ConnectionError, EOFError):
+            self.connection = None
+            self.post(path, body, content_type)
+            return self.next()
+        try:
+            if self.connection is not None:
+                return self.event(*self.receive())
+        except (ConnectionError, EOFError):
+            self.connection = None
+        return self.next()
+
+    def receive_receipt(self, path):
+        received = self.rest or self.more()
+        if self.receipt and received.startswith(self.receipt):
+            self.rest = received[len(self.receipt):]
+            return
+        self.rest = received
+        status, _, answer = self.receive()
+        if status >= 500:
+            raise RuntimeError("the Runtime API answered %d to %s: %s" % (status, path, bytes(answer[:200])))
+        size = received.find(b"\r\n\r\n") + 4 + len(answer)
+        came_whole = len(received) >= size and received[size:] == self.rest
+        if status == 202 and came_whole and self.connection is not None:
+            self.receipt = received[:size]
 
     def exchange(self, head, body=b""):
         kept = self.connection is not None
@@ -213,25 +270,44 @@ def unusual(value):
     raise Unusual
 
 
+# What is no record and holds none.
+PLAIN = {str, int, float, bool, type(None)}
+# Values of a dictionary that are looked at one by one, instead of at all types that there are.
+FEW = 16
+
+
 class Encoder:
     """Writes JSON as AWS's runtime does. The interpreter's encoder does it, unless something unusual is met."""
 
     def __init__(self):
         self.known_types = -1
         self.has_records = False
+        self.encoder = None
 
     def encode(self, value):
         if isinstance(value, str):
-            text = encode_string(value)
-        elif self.may_hold_records():
+            return encode_string(value).encode()
+        if not self.is_plain(value) and self.may_hold_records():
+            return self.encode_unusual(value).encode()
+        # One that has failed remembers what it was at, and is not used again.
+        encoder, self.encoder = self.encoder, None
+        if encoder is None:
+            encoder = _json.make_encoder({}, unusual, encode_string, None, ": ", ", ", False, False, True)
+        try:
+            text = "".join(encoder(value, 0))
+        except (Unusual, TypeError):
             text = self.encode_unusual(value)
         else:
-            try:
-                encoder = _json.make_encoder({}, unusual, encode_string, None, ": ", ", ", False, False, True)
-                text = "".join(encoder(value, 0))
-            except (Unusual, TypeError):
-                text = self.encode_unusual(value)
+            self.encoder = encoder
         return text.encode()
+
+    def is_plain(self, value):
+        if type(value) is not dict or len(value) > FEW:
+            return False
+        for item in value.values():
+            if type(item) not in PLAIN:
+                return False
+        return True
 
     def encode_unusual(self, value):
         import freehold_json
@@ -284,11 +360,14 @@ def record_of(kind, values):
 class LambdaContext:
     """The second argument of every handler."""
 
-    function_name = variable("AWS_LAMBDA_FUNCTION_NAME")
-    function_version = variable("AWS_LAMBDA_FUNCTION_VERSION")
-    memory_limit_in_mb = variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
-    log_group_name = variable("AWS_LAMBDA_LOG_GROUP_NAME")
-    log_stream_name = variable("AWS_LAMBDA_LOG_STREAM_NAME")
+    @classmethod
+    def learn(kind):
+        """Takes from the environment's variables what all events have in common."""
+        kind.function_name = variable("AWS_LAMBDA_FUNCTION_NAME")
+        kind.function_version = variable("AWS_LAMBDA_FUNCTION_VERSION")
+        kind.memory_limit_in_mb = variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+        kind.log_group_name = variable("AWS_LAMBDA_LOG_GROUP_NAME")
+        kind.log_stream_name = variable("AWS_LAMBDA_LOG_STREAM_NAME")
 
     def __init__(self, fields):
         self.aws_request_id = fields["lambda-runtime-aws-request-id"]
@@ -416,7 +495,9 @@ def import_module(name):
 
 class Bootstrap:
     def __init__(self):
+        LambdaContext.learn()
         self.request_id = ""
+        self.tenant_id = None
         self.api = RuntimeApi(variable("AWS_LAMBDA_RUNTIME_API"))
         self.encoder = Encoder()
         self.stdout = sys.stdout
@@ -439,20 +520,58 @@ class Bootstrap:
         else:
             sys.meta_path.insert(0, LoggingHook(self))
 
-    def run(self):
+    def run(self, is_snapshot=False):
         self.prepare()
         try:
             handler = load_handler(variable("_HANDLER"))
+            if is_snapshot:
+                self.before_snapshot()
         except Exception as error:
-            fault = self.report(error)
-            self.api.post("init/error", self.encoder.encode(fault), error_type=fault["errorType"])
-            sys.exit(1)
+            self.give_up(error, "init/error")
+        if is_snapshot:
+            try:
+                self.wait_for_restore()
+            except Exception as error:
+                self.give_up(error, "restore/error")
+        fields, body = self.api.next()
         while True:
-            fields, body = self.api.next()
-            self.handle(handler, fields, body)
+            answer, content_type = self.handle(handler, fields, body)
+            # Nothing of an event is kept while the next one is waited for.
+            fields = body = None
+            path = "invocation/%s/response" % self.request_id
+            if answer is None:
+                fields, body = self.api.next()
+            elif len(answer) <= JOINED_BYTES:
+                fields, body = self.api.answer(path, answer, content_type)
+            else:
+                self.api.post(path, answer, content_type)
+                answer = None
+                fields, body = self.api.next()
+
+    def give_up(self, error, path):
+        fault = self.report(error)
+        self.api.post(path, self.encoder.encode(fault), error_type=fault["errorType"])
+        sys.exit(1)
+
+    def before_snapshot(self):
+        import freehold_gate
+
+        freehold_gate.run_hooks("before_snapshot", "Runtime.BeforeSnapshotError", Fault)
+
+    def wait_for_restore(self):
+        """From here on, this is one of many copies of the process that loaded the function."""
+        import freehold_gate
+
+        self.flush()
+        freehold_gate.wait(set_all_variables)
+        LambdaContext.learn()
+        self.api = RuntimeApi(variable("AWS_LAMBDA_RUNTIME_API"))
+        freehold_gate.run_hooks("after_restore", "Runtime.AfterRestoreError", Fault)
 
     def handle(self, handler, fields, body):
+        """Runs one event: its answer and the type of that; of a failure, which is posted here, none."""
         self.request_id = fields["lambda-runtime-aws-request-id"]
+        self.tenant_id = fields.get("lambda-runtime-aws-tenant-id")
         set_variable("_X_AMZN_TRACE_ID", fields.get("lambda-runtime-trace-id"))
         content_type = b"application/json"
         try:
@@ -469,9 +588,9 @@ class Bootstrap:
             path = "invocation/%s/error" % self.request_id
             self.flush()
             self.api.post(path, answer, error_type=fault["errorType"])
-        else:
-            self.flush()
-            self.api.post("invocation/%s/response" % self.request_id, answer, content_type)
+            return None, None
+        self.flush()
+        return answer, content_type
 
     def event_of(self, fields, body):
         if fields.get("content-type", "application/json") != "application/json":
@@ -507,5 +626,15 @@ class Bootstrap:
             pass
 
 
+def main():
+    way = sys.argv.pop() if len(sys.argv) > 1 else None
+    if way == "--template":
+        import freehold_gate
+
+        freehold_gate.preload()
+        freehold_gate.wait(set_all_variables)
+    Bootstrap().run(is_snapshot=way == "--snapshot")
+
+
 if __name__ == "__main__":
-    Bootstrap().run()
+    main()

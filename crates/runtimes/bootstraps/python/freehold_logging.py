@@ -55,6 +55,7 @@ def attach(logging, bootstrap):
         fields["requestId"] = bootstrap.request_id
         if record.exc_info:
             fields["location"] = "%s:%s:%s" % (record.pathname, record.funcName, record.lineno)
+        fields["tenantId"] = bootstrap.tenant_id
         for name, value in record.__dict__.items():
             if name not in OWN_FIELDS:
                 fields.setdefault(name, value)

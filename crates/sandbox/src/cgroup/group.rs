@@ -4,9 +4,9 @@
 //! period in each hierarchy), limited when the environment learns what it is to be.
 
 use std::fs;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -30,18 +30,17 @@ pub(crate) struct Group {
 struct Folder {
     version: Version,
     roles: Roles,
-    folder: OwnedFd,
     /// What limits are written to, opened by the maker: where cgroup namespaces are boundaries (`nsdelegate`, as systemd mounts v2),
     /// whoever opens them in the environment's own namespace may not write.
     controls: Vec<(&'static str, OwnedFd)>,
 }
 
 impl Folder {
-    fn open(version: Version, roles: Roles, folder: OwnedFd) -> io::Result<Folder> {
+    fn open(version: Version, roles: Roles, folder: BorrowedFd<'_>) -> io::Result<Folder> {
         let mut controls = Vec::new();
         for (_, names) in CONTROLS.iter().filter(|((of, role), _)| *of == version && role(&roles)) {
             for name in *names {
-                match open_at(folder.as_fd(), name, true) {
+                match open_at(folder, name, true) {
                     Ok(file) => controls.push((*name, file)),
                     // Not in this kernel.
                     Err(Errno::ENOENT) => {}
@@ -49,7 +48,7 @@ impl Folder {
                 }
             }
         }
-        Ok(Folder { version, roles, folder, controls })
+        Ok(Folder { version, roles, controls })
     }
 
     fn control(&self, name: &str) -> io::Result<&OwnedFd> {
@@ -81,8 +80,8 @@ pub(crate) struct Watched {
     pub(crate) freeze_kind: FreezeKind,
     /// The freeze control, then (v2) its events.
     pub(crate) freeze: Vec<OwnedFd>,
-    /// The peak, then the count of kills.
-    pub(crate) memory: Vec<OwnedFd>,
+    /// The most memory used.
+    pub(crate) peak: Option<OwnedFd>,
     /// v1: becomes readable when memory runs out.
     pub(crate) memory_event: Option<OwnedFd>,
 }
@@ -118,17 +117,13 @@ impl Group {
                 write_at(folder.as_fd(), "pids.max", &(PROCESSES_MAX + 1).to_string())?;
             }
             write_at(folder.as_fd(), "cgroup.procs", "0")?;
-            folders.push(Folder::open(hierarchy.version, hierarchy.roles, folder)?);
+            folders.push(Folder::open(hierarchy.version, hierarchy.roles, folder.as_fd())?);
         }
         Ok(Group { folders })
     }
 
     fn with(&self, role: Role) -> Option<&Folder> {
         self.folders.iter().find(|folder| role(&folder.roles))
-    }
-
-    fn folder(&self, role: Role) -> Option<(Version, BorrowedFd<'_>)> {
-        self.with(role).map(|folder| (folder.version, folder.folder.as_fd()))
     }
 
     /// Sets the memory limit.
@@ -169,42 +164,56 @@ impl Group {
         let keep = |(name, value)| Ok((folder.control(name)?.try_clone()?, value));
         values.into_iter().map(keep).collect::<io::Result<_>>().map(CpuShare)
     }
+}
 
-    /// Opens what the helper and the server watch, and freeze by; likewise before the cgroup namespace.
-    pub(crate) fn watch(&self) -> io::Result<Watched> {
-        let (freeze_kind, freeze) = match self.folder(|roles| roles.freeze) {
+impl Watched {
+    /// Opens what the helper and the server watch, and freeze by. For the helper, which is outside of the group.
+    pub(crate) fn open(tops: &Tops, name: &str) -> io::Result<Watched> {
+        let open = |folder: &Path, name: &str, write: bool| {
+            fs::OpenOptions::new().read(true).write(write).open(folder.join(name)).map(OwnedFd::from)
+        };
+        let (freeze_kind, freeze) = match place(tops, name, |roles| roles.freeze) {
             Some((Version::V2, folder)) => (
                 FreezeKind::V2,
-                vec![open_at(folder, "cgroup.freeze", true)?, open_at(folder, "cgroup.events", false)?],
+                vec![open(&folder, "cgroup.freeze", true)?, open(&folder, "cgroup.events", false)?],
             ),
-            Some((Version::V1, folder)) => (FreezeKind::V1, vec![open_at(folder, "freezer.state", true)?]),
+            Some((Version::V1, folder)) => (FreezeKind::V1, vec![open(&folder, "freezer.state", true)?]),
             None => (FreezeKind::None, vec![]),
         };
-        let mut memory_event = None;
-        let memory = match self.folder(|roles| roles.memory) {
-            Some((Version::V2, folder)) => {
-                // Before Linux 5.19 there is no peak; what is used now is the nearest.
-                let peak = open_at(folder, "memory.peak", false)
-                    .or_else(|_| open_at(folder, "memory.current", false));
-                vec![peak?, open_at(folder, "memory.events", false)?]
-            }
+        let (peak, memory_event) = match place(tops, name, |roles| roles.memory) {
+            // Before Linux 5.19 there is no peak; what is used now is the nearest.
+            Some((Version::V2, folder)) => (
+                Some(
+                    open(&folder, "memory.peak", false)
+                        .or_else(|_| open(&folder, "memory.current", false))?,
+                ),
+                None,
+            ),
             Some((Version::V1, folder)) => {
-                let control = open_at(folder, "memory.oom_control", false)?;
-                memory_event = Some(register_event(folder, &control)?);
-                vec![open_at(folder, "memory.max_usage_in_bytes", false)?, control]
+                let peak = open(&folder, "memory.max_usage_in_bytes", false)?;
+                (Some(peak), Some(register_event(&folder)?))
             }
-            None => vec![],
+            None => (None, None),
         };
-        Ok(Watched { freeze_kind, freeze, memory, memory_event })
+        Ok(Watched { freeze_kind, freeze, peak, memory_event })
     }
 }
 
+/// The folder of an environment in the hierarchy that has this role.
+fn place(tops: &Tops, name: &str, role: Role) -> Option<(Version, PathBuf)> {
+    let (hierarchy, top) = tops.folders.iter().find(|(hierarchy, _)| role(&hierarchy.roles))?;
+    Some((hierarchy.version, top.join(name)))
+}
+
 /// v1: asks to be told when a group's memory has run out.
-fn register_event(folder: BorrowedFd<'_>, control: &OwnedFd) -> io::Result<OwnedFd> {
-    use std::os::fd::AsRawFd;
+fn register_event(folder: &Path) -> io::Result<OwnedFd> {
+    let control = fs::File::open(folder.join("memory.oom_control"))?;
     let event = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
     let line = format!("{} {}", event.as_fd().as_raw_fd(), control.as_raw_fd());
-    write_at(folder, "cgroup.event_control", &line)?;
+    fs::OpenOptions::new()
+        .write(true)
+        .open(folder.join("cgroup.event_control"))?
+        .write_all(line.as_bytes())?;
     event.as_fd().try_clone_to_owned()
 }
 
@@ -218,13 +227,26 @@ fn weight(cpu_millis: u32) -> u64 {
     (u64::from(cpu_millis) / 10).clamp(1, 10_000)
 }
 
-/// How many processes the kernel has killed for want of memory, from `memory.events` or `memory.oom_control`.
-pub(crate) fn kills_for_memory(file: BorrowedFd<'_>) -> u64 {
-    let text = read_small(file).unwrap_or_default();
+/// How many processes of an environment the kernel has killed for want of memory.
+pub(crate) fn kills_for_memory(tops: &Tops, name: &str) -> u64 {
+    let Some((version, folder)) = place(tops, name, |roles| roles.memory) else { return 0 };
+    let file = if version == Version::V2 { "memory.events" } else { "memory.oom_control" };
+    let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
     text.lines()
         .find_map(|line| line.strip_prefix("oom_kill "))
         .and_then(|count| count.trim().parse().ok())
         .unwrap_or(0)
+}
+
+/// The most memory that an environment has used, in bytes.
+pub(crate) fn peak_bytes(tops: &Tops, name: &str) -> u64 {
+    let Some((version, folder)) = place(tops, name, |roles| roles.memory) else { return 0 };
+    let names: &[&str] = match version {
+        Version::V2 => &["memory.peak", "memory.current"],
+        Version::V1 => &["memory.max_usage_in_bytes"],
+    };
+    let text = names.iter().find_map(|name| fs::read_to_string(folder.join(name)).ok());
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 /// A file that holds one number.
@@ -264,7 +286,7 @@ mod tests {
         fs::write(root.path().join("memory.events"), "low 0\noom 1\noom_kill 3\noom_group_kill 1\n").unwrap();
         let roles = Roles { memory: true, pids: true, cpu: true, freeze: true };
         let folder = OwnedFd::from(fs::File::open(root.path()).unwrap());
-        let group = Group { folders: vec![Folder::open(Version::V2, roles, folder).unwrap()] };
+        let group = Group { folders: vec![Folder::open(Version::V2, roles, folder.as_fd()).unwrap()] };
         group.limit_memory(128).unwrap();
         group.cpu_share(72).unwrap().set().unwrap();
         let read = |name: &str| fs::read_to_string(root.path().join(name)).unwrap();
@@ -273,13 +295,14 @@ mod tests {
         assert_eq!(read("memory.oom.group"), "1");
         assert_eq!(read("cpu.weight"), "7");
         assert_eq!(read("cpu.max"), "100000 100000");
-        let watched = group.watch().unwrap();
-        assert_eq!(watched.freeze_kind, FreezeKind::V2);
-        assert_eq!(number(watched.memory[0].as_fd()), 4096);
-        assert_eq!(kills_for_memory(watched.memory[1].as_fd()), 3);
-        assert!(watched.memory_event.is_none());
         let hierarchy = Hierarchy { version: Version::V2, parent: root.path().to_owned(), roles };
+        // The environment's folder is the root itself.
         let tops = Tops { folders: vec![(hierarchy, root.path().to_owned())] };
+        let watched = Watched::open(&tops, "").unwrap();
+        assert_eq!(watched.freeze_kind, FreezeKind::V2);
+        assert_eq!(number(watched.peak.unwrap().as_fd()), 4096);
+        assert_eq!((kills_for_memory(&tops, ""), peak_bytes(&tops, "")), (3, 4096));
+        assert!(watched.memory_event.is_none());
         assert_eq!(paths(&tops, "e1"), [root.path().join("e1")]);
     }
 }

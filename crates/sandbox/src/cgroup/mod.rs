@@ -19,8 +19,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::message::FreezeKind;
-
 /// Which of the two interfaces a hierarchy has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
@@ -52,12 +50,11 @@ pub(crate) struct Hierarchy {
     pub(crate) roles: Roles,
 }
 
-/// Which descriptors a blank environment hands over, in this order: freeze, freeze events (v2), peak, memory events, the
-/// eventfd of v1, `/tmp`.
+/// Which descriptors a blank environment hands over, in this order.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct HandleKinds {
-    pub(crate) freeze: FreezeKind,
-    pub(crate) has_memory: bool,
-    pub(crate) has_memory_event: bool,
+    /// `/tmp`.
     pub(crate) has_tmp: bool,
+    /// The user namespace that it made for its user.
+    pub(crate) has_namespace: bool,
 }

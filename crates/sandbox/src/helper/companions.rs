@@ -15,8 +15,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::MsgFlags;
 use nix::unistd::{Pid, pipe2};
 
-use super::init::{pass_socket, start};
+use super::init::pass_socket;
 use super::maker::{During, Failure};
+use super::program::start;
 use crate::message::{Command, EXECUTE, EXECUTE_COMPANION, Order, Report};
 use crate::packet::{Received, receive, send};
 use crate::system::{close_all_from, exit_now, reap};
@@ -57,7 +58,8 @@ fn start_companion(order: &Order, index: usize, output: &OwnedFd) -> Result<Pid,
         working_directory: order.companions.working_directory.clone(),
         ..order.clone()
     };
-    start(&own, output).map_err(|failure| match failure.step {
+    let started = start(&own, output, Vec::new());
+    started.map(|started| started.process).map_err(|failure| match failure.step {
         EXECUTE => Failure { step: EXECUTE_COMPANION, reason: format!("{index} {}", failure.reason) },
         _ => failure,
     })
@@ -116,9 +118,9 @@ impl Crew {
     /// Starts the program, once. What it writes to is then its own.
     fn begin(&mut self, control: BorrowedFd<'_>, order: &Order) -> nix::Result<()> {
         let Some(writer) = self.writer.take() else { return Ok(()) };
-        let failure = match start(order, &writer) {
-            Ok(program) => {
-                self.program = Some(program);
+        let failure = match start(order, &writer, Vec::new()) {
+            Ok(started) => {
+                self.program = Some(started.process);
                 None
             }
             Err(failure) => Some((failure.step.to_owned(), failure.reason)),

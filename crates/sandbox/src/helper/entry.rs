@@ -3,12 +3,13 @@
 //! What follows from that, and what the server is told, is [`super::table`]'s.
 
 use std::fs;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::cgroup::group::{kills_for_memory, number, paths};
+use crate::cgroup::group::{Watched, paths};
 use crate::cgroup::prepare::Tops;
 use crate::cgroup::{HandleKinds, Version};
 use crate::message::{FreezeKind, Order};
@@ -45,16 +46,19 @@ impl Kind {
     }
 }
 
-/// One environment.
+/// One environment. Its stage, its number and its processes change only through the [`super::census`], which looks things up by them.
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) stage: Stage,
     pub(crate) kind: Kind,
     /// The number of its pair of interfaces.
     pub(crate) link: Option<u32>,
-    /// Closed once it is ending.
+    /// Closed once it is ending and its init is known.
     pub(crate) control: Option<OwnedFd>,
-    pub(crate) maker: Option<Pid>,
+    /// What captures it, while that lasts.
+    pub(crate) capture: Option<OwnedFd>,
+    /// The nursery has not yet told who its init is.
+    pub(crate) unborn: bool,
     pub(crate) init: Option<Pid>,
     pub(crate) handles: Option<Handles>,
     /// The server's number for it, once it has one.
@@ -67,14 +71,15 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// One that is being made.
-    pub(crate) fn new(name: String, kind: Kind, link: Option<u32>, control: OwnedFd, maker: Pid) -> Entry {
+    pub(crate) fn new(name: String, kind: Kind, link: Option<u32>, control: OwnedFd) -> Entry {
         Entry {
             name,
             stage: Stage::Making,
             kind,
             link,
             control: Some(control),
-            maker: Some(maker),
+            capture: None,
+            unborn: true,
             init: None,
             handles: None,
             id: None,
@@ -84,83 +89,87 @@ impl Entry {
         }
     }
 
-    /// Whether the kernel has killed one of its processes for want of memory.
-    pub(crate) fn out_of_memory(&self) -> bool {
-        let events = self.handles.as_ref().and_then(|handles| handles.memory.get(1));
-        events.is_some_and(|events| kills_for_memory(events.as_fd()) > 0)
-    }
-
-    /// The most memory that it has used.
-    pub(crate) fn peak_bytes(&self) -> u64 {
-        let peak = self.handles.as_ref().and_then(|handles| handles.memory.first());
-        peak.map_or(0, |peak| number(peak.as_fd()))
-    }
-
-    /// Kills its processes, once. What is left of it is removed when they are reaped.
-    pub(crate) fn end(&mut self, tops: &Tops) {
-        if std::mem::replace(&mut self.stage, Stage::Ending) == Stage::Ending {
-            return;
-        }
+    /// Kills its processes. What is left of it is removed when they are reaped.
+    pub(crate) fn kill(&mut self, tops: &Tops) {
         if let Some(tmp) = self.handles.as_mut().and_then(|handles| handles.tmp.take()) {
-            // Not on a tmpfs, where there is nothing to write either.
-            let _ = discard_unwritten(tmp.as_fd());
+            tmp.discard();
         }
         for ((hierarchy, _), folder) in tops.folders.iter().zip(paths(tops, &self.name)) {
             if hierarchy.version == Version::V2 {
                 let _ = fs::write(folder.join("cgroup.kill"), "1");
             }
         }
-        for process in [self.init, self.maker].into_iter().flatten() {
-            let _ = kill(process, Signal::SIGKILL);
+        if let Some(init) = self.init {
+            let _ = kill(init, Signal::SIGKILL);
         }
-        if let Some(handles) = self.handles.as_mut()
-            && handles.kind == FreezeKind::V1
-            && let Some(file) = handles.freeze.first()
-        {
-            let _ = nix::unistd::write(file.as_fd(), b"THAWED");
+        // What v1's freezer has frozen dies only when thawed.
+        for ((hierarchy, _), folder) in tops.folders.iter().zip(paths(tops, &self.name)) {
+            if hierarchy.version == Version::V1 && hierarchy.roles.freeze {
+                let _ = fs::write(folder.join("freezer.state"), "THAWED");
+            }
         }
-        // An init that the maker cloned but did not tell of ends by this.
-        self.control = None;
+        if !self.unborn {
+            self.control = None;
+        }
     }
 }
 
-/// What the maker handed over.
+/// An environment's `/tmp`, and the free blocks that it had when nobody had used it.
+struct Tmp {
+    folder: OwnedFd,
+    free: Option<u64>,
+}
+
+impl Tmp {
+    fn new(folder: OwnedFd) -> Tmp {
+        Tmp { free: free_blocks(&folder), folder }
+    }
+
+    /// Throws away what was written but is not on the disk yet. (The kernel tells the console of it, which takes longer than
+    /// unmounting what hardly anything was written to.)
+    fn discard(self) {
+        if self.free.is_none() || free_blocks(&self.folder) != self.free {
+            // Not on a tmpfs, where there is nothing to write either.
+            let _ = discard_unwritten(self.folder.as_fd());
+        }
+    }
+}
+
+fn free_blocks(folder: &OwnedFd) -> Option<u64> {
+    nix::sys::statfs::fstatfs(folder).ok().map(|status| status.blocks_free())
+}
+
+/// By what an environment is watched and frozen.
 pub(crate) struct Handles {
-    pub(crate) kind: FreezeKind,
+    pub(crate) freeze_kind: FreezeKind,
     /// Given to the server when it starts.
     freeze: Vec<OwnedFd>,
-    memory: Vec<OwnedFd>,
+    peak: Option<OwnedFd>,
     pub(crate) memory_event: Option<OwnedFd>,
-    tmp: Option<OwnedFd>,
+    tmp: Option<Tmp>,
 }
 
 impl Handles {
-    /// Sorts the descriptors that came with a blank. None where they do not fit what was announced.
-    pub(crate) fn sort(kinds: HandleKinds, descriptors: Vec<OwnedFd>) -> Option<Handles> {
+    /// Opens what belongs to a blank, beside what it handed over; gives its user's namespace too, if it has made it.
+    pub(crate) fn open(
+        tops: &Tops,
+        name: &str,
+        kinds: HandleKinds,
+        descriptors: Vec<OwnedFd>,
+    ) -> io::Result<(Handles, Option<OwnedFd>)> {
         let mut descriptors = descriptors.into_iter();
-        let mut next = |count: usize| -> Option<Vec<OwnedFd>> {
-            let taken: Vec<_> = descriptors.by_ref().take(count).collect();
-            (taken.len() == count).then_some(taken)
+        let mut next = |wanted: bool| {
+            let missing = || io::Error::other("descriptors are missing");
+            wanted.then(|| descriptors.next().ok_or_else(missing)).transpose()
         };
-        let freeze = next(match kinds.freeze {
-            FreezeKind::V2 => 2,
-            FreezeKind::V1 => 1,
-            FreezeKind::None => 0,
-        })?;
-        let memory = next(if kinds.has_memory { 2 } else { 0 })?;
-        let memory_event = next(usize::from(kinds.has_memory_event))?.pop();
-        let tmp = next(usize::from(kinds.has_tmp))?.pop();
-        Some(Handles { kind: kinds.freeze, freeze, memory, memory_event, tmp })
+        let tmp = next(kinds.has_tmp)?.map(Tmp::new);
+        let namespace = next(kinds.has_namespace)?;
+        let Watched { freeze_kind, freeze, peak, memory_event } = Watched::open(tops, name)?;
+        Ok((Handles { freeze_kind, freeze, peak, memory_event, tmp }, namespace))
     }
 
     /// What the server gets: the freezer's files, and the memory's peak.
     pub(crate) fn for_server(&mut self) -> (Vec<OwnedFd>, Option<OwnedFd>) {
-        let peak = self.memory.first().and_then(|peak| peak.try_clone().ok());
-        // The helper needs only v1's freezer itself, to be able to kill what is frozen.
-        let freeze = match self.kind {
-            FreezeKind::V1 => self.freeze.iter().filter_map(|file| file.try_clone().ok()).collect(),
-            _ => std::mem::take(&mut self.freeze),
-        };
-        (freeze, peak)
+        (std::mem::take(&mut self.freeze), self.peak.take())
     }
 }

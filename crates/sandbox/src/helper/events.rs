@@ -25,11 +25,13 @@ const SWEEP_PAUSE_MS: u16 = 2;
 /// Events taken at once.
 const BATCH: usize = 64;
 
-// What an event is for: one of the first three, or a slot times two, plus one for its memory event.
+// What an event is for: one of the first three, or a slot times three, plus one for its memory event, plus two for what
+// captures it.
 const SERVER: u64 = 0;
 const CHILDREN: u64 = 1;
 const RULES: u64 = 2;
 const SLOTS: u64 = 3;
+const PER_SLOT: u64 = 3;
 
 /// The loop and what it waits for.
 pub(crate) struct Events {
@@ -73,11 +75,7 @@ impl Events {
                 self.table.refill();
                 self.flush()?;
             }
-            let timeout = match (self.table.is_sweeping(), self.closing) {
-                (true, _) => EpollTimeout::from(SWEEP_PAUSE_MS),
-                (false, Some(_)) => EpollTimeout::from(100_u16),
-                (false, None) => EpollTimeout::NONE,
-            };
+            let timeout = self.timeout();
             let mut events = [EpollEvent::empty(); BATCH];
             let count = match self.epoll.wait(&mut events, timeout) {
                 Err(Errno::EINTR) => 0,
@@ -91,8 +89,12 @@ impl Events {
                     CHILDREN => children = true,
                     RULES => self.rules()?,
                     data => {
-                        let (slot, memory) = (((data - SLOTS) / 2) as usize, (data - SLOTS) % 2 == 1);
-                        if memory { self.memory(slot) } else { self.environment(slot) }
+                        let slot = ((data - SLOTS) / PER_SLOT) as usize;
+                        match (data - SLOTS) % PER_SLOT {
+                            0 => self.environment(slot),
+                            1 => self.memory(slot),
+                            _ => self.capture(slot),
+                        }
                     }
                 }
                 self.flush()?;
@@ -103,16 +105,29 @@ impl Events {
         }
     }
 
+    /// How long nothing needs to be done unless something happens.
+    fn timeout(&self) -> EpollTimeout {
+        match (self.table.is_sweeping(), self.closing, self.table.next_review()) {
+            (true, ..) => EpollTimeout::from(SWEEP_PAUSE_MS),
+            (false, Some(_), _) => EpollTimeout::from(100_u16),
+            (false, None, None) => EpollTimeout::NONE,
+            (false, None, Some(review)) => {
+                let left = review.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                EpollTimeout::try_from(left).unwrap_or(EpollTimeout::MAX)
+            }
+        }
+    }
+
     /// Sends the answers and waits for the new descriptors.
     fn flush(&mut self) -> io::Result<()> {
         for watch in std::mem::take(&mut self.table.watches) {
-            let (slot, memory) = match watch {
-                Watch::Control(slot) => (slot, false),
-                Watch::Memory(slot) => (slot, true),
+            let (slot, which, file) = match watch {
+                Watch::Control(slot) => (slot, 0, self.table.control(slot)),
+                Watch::Memory(slot) => (slot, 1, self.table.memory_event(slot)),
+                Watch::Capture(slot) => (slot, 2, self.table.capture(slot)),
             };
-            let file = if memory { self.table.memory_event(slot) } else { self.table.control(slot) };
             if let Some(file) = file {
-                let data = SLOTS + 2 * slot as u64 + u64::from(memory);
+                let data = SLOTS + PER_SLOT * slot as u64 + which;
                 self.epoll.add(file, EpollEvent::new(EpollFlags::EPOLLIN, data))?;
             }
         }
@@ -129,8 +144,8 @@ impl Events {
             return Ok(());
         }
         match receive::<Request>(self.socket.as_fd(), MsgFlags::MSG_DONTWAIT) {
-            Ok(Received::Packet(Request::Start(order), mut descriptors)) => {
-                self.table.start(order, descriptors.pop());
+            Ok(Received::Packet(Request::Start(order), descriptors)) => {
+                self.table.start(order, descriptors);
             }
             Ok(Received::Packet(Request::Terminate { id }, _)) => self.table.pass_on(id, &Command::Terminate),
             Ok(Received::Packet(Request::Proceed { id }, _)) => self.table.pass_on(id, &Command::Proceed),
@@ -168,6 +183,15 @@ impl Events {
                 Ok(Received::Nothing) => return,
                 Ok(Received::Closed) | Err(_) => return self.table.closed(slot),
             }
+        }
+    }
+
+    fn capture(&mut self, slot: usize) {
+        let Some(socket) = self.table.capture(slot) else { return };
+        match receive::<Report>(socket.as_fd(), MsgFlags::MSG_DONTWAIT) {
+            Ok(Received::Packet(report, descriptors)) => self.table.report(slot, report, descriptors),
+            Ok(Received::Nothing) => {}
+            Ok(Received::Closed) | Err(_) => self.table.not_captured(slot, "it ended meanwhile".to_owned()),
         }
     }
 

@@ -8,12 +8,10 @@
 //! Until it has given up everything, no foreign code runs in its namespaces. It owns no privilege afterwards, cannot be traced or
 //! read, and dies with the helper or when the helper closes its socket; the kernel then kills every process of the environment.
 
-use std::ffi::CString;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -22,7 +20,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::{set_dumpable, set_no_new_privs, set_pdeathsig};
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, socket,
@@ -32,16 +30,16 @@ use nix::unistd::{Gid, Pid, Uid, pipe2, pivot_root, setgroups, setresgid, setres
 
 use super::maker::{Blank, During, Failure, report_failure};
 use super::stage::{INSIDE_GROUP, INSIDE_USER, PLAIN};
-use super::{Context, companions, user_namespace};
+use super::{Context, companions, program, user_namespace};
 use crate::cgroup::HandleKinds;
 use crate::cgroup::group::Group;
-use crate::message::{Command, EXECUTE, Order, Report};
+use crate::message::{Command, Order, Report};
 use crate::options::{DESCRIPTORS_MAX, PROCESSES_MAX};
 use crate::packet::{Received, receive, send};
 use crate::spec::Exit;
 use crate::system::{
-    Forked, attach_tree, close_all_from, drop_bounding_set, drop_capabilities, exit_now, fork, limit, reap,
-    restrict_mount,
+    attach_tree, close_all_from, drop_bounding_set, drop_capabilities, exit_now, limit, pass_process_number,
+    pidfd_open, reap, restrict_mount,
 };
 
 /// Connections that wait for the server to accept them, per listener.
@@ -57,8 +55,8 @@ const DATA_EXCESS_MIB: u32 = 2048;
 
 /// The life of an init.
 pub(crate) fn run(context: &Context, blank: Blank) -> ! {
-    let Blank { control, group, kinds, handles, user } = blank;
-    let result = announce(context, control.as_fd(), (kinds, handles), user)
+    let Blank { control, group, kinds, handles, user, namespace } = blank;
+    let result = announce(context, control.as_fd(), (kinds, handles), user, namespace)
         .and_then(|namespace| live(context, control.as_fd(), group, namespace));
     if let Err(failure) = result {
         report_failure(control.as_fd(), failure);
@@ -72,17 +70,25 @@ fn announce(
     control: BorrowedFd<'_>,
     (kinds, handles): (HandleKinds, Vec<OwnedFd>),
     user: u32,
+    namespace: Option<OwnedFd>,
 ) -> Result<fs::File, Failure> {
-    set_pdeathsig(Signal::SIGKILL).during("detach")?;
     if context.users.is_root() {
         let _ = set_dumpable(false);
     }
     fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE).during("set the memory priority of")?;
     let settings = enter_root(context).during("enter the root of")?;
-    let namespace = user_namespace::of_environment(context.users, user, settings.as_fd())
-        .during("make the user namespace of")?;
-    context.filters.install_allowed().during("filter the system calls of")?;
-    let borrowed: Vec<_> = handles.iter().map(AsFd::as_fd).collect();
+    let (namespace, made) = match namespace {
+        Some(namespace) => {
+            // As many processes as making one takes: an image's program must have the same number in each environment.
+            pass_process_number().during("count the processes of")?;
+            (fs::File::from(namespace), false)
+        }
+        None => {
+            let made = user_namespace::of_environment(context.users, user, settings.as_fd());
+            (made.during("make the user namespace of")?, true)
+        }
+    };
+    let borrowed: Vec<_> = handles.iter().map(AsFd::as_fd).chain(made.then(|| namespace.as_fd())).collect();
     send(control, &Report::Blank(kinds), &borrowed, MsgFlags::empty()).during("report")?;
     Ok(namespace)
 }
@@ -99,7 +105,7 @@ fn live(
         // Never needed: thrown away.
         _ => return Ok(()),
     };
-    install(&order, descriptors)?;
+    let image = install(&order, descriptors)?;
     group.limit_memory(order.memory_mib).during("limit the memory of")?;
     let cpu_share = group.cpu_share(order.cpu_millis).during("limit the CPU of")?;
     let listeners: Vec<_> =
@@ -117,14 +123,16 @@ fn live(
         drop(namespace);
         return companions::live(control, &order, (output, writer), listeners, &mask, share);
     }
-    let program = start(&order, &writer)?;
+    let program::Started { process, gate } = program::start(&order, &writer, image)?;
     cpu_share.set().during("limit the CPU of")?;
     let descriptors: Vec<_> = [output.as_fd()].into_iter().chain(listeners.iter().map(AsFd::as_fd)).collect();
     send(control, &Report::Started, &descriptors, MsgFlags::empty()).during("report")?;
-    close_all_from(0, &[control.as_raw_fd()]).during("close descriptors of")?;
+    let kept: Vec<_> =
+        [control.as_raw_fd()].into_iter().chain(gate.as_ref().map(AsRawFd::as_raw_fd)).collect();
+    close_all_from(0, &kept).during("close descriptors of")?;
     // Already closed, by number.
     std::mem::forget((output, writer, listeners, namespace));
-    let exit = watch(control, program, &mask).during("watch")?;
+    let exit = watch(control, process, gate, &mask).during("watch")?;
     send(control, &Report::Exited(exit), &[], MsgFlags::empty()).during("report")?;
     // The helper reads what it wants to know about the groups, then kills.
     let _ = receive::<Command>(control, MsgFlags::empty());
@@ -146,8 +154,8 @@ fn enter_root(context: &Context) -> io::Result<fs::File> {
     Ok(settings)
 }
 
-/// Mounts and files of the order, then the root becomes read-only.
-fn install(order: &Order, descriptors: Vec<OwnedFd>) -> Result<(), Failure> {
+/// Mounts and files of the order, then the root becomes read-only. Gives the descriptors that are left: an image's.
+fn install(order: &Order, descriptors: Vec<OwnedFd>) -> Result<Vec<OwnedFd>, Failure> {
     let mut descriptors = descriptors.into_iter();
     for wanted in &order.mounts {
         let tree = descriptors.next().ok_or("a descriptor is missing").during("mount the files of")?;
@@ -164,7 +172,8 @@ fn install(order: &Order, descriptors: Vec<OwnedFd>) -> Result<(), Failure> {
                 .during("write the files of")?;
         }
     }
-    restrict_mount(Path::new("/"), PLAIN).during("make read-only the root of")
+    restrict_mount(Path::new("/"), PLAIN).during("make read-only the root of")?;
+    Ok(descriptors.collect())
 }
 
 fn place(tree: &OwnedFd, target: &Path) -> io::Result<()> {
@@ -248,60 +257,15 @@ fn substitute(context: &Context, order: &Order) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Forks the program, and waits until it runs or could not.
-pub(super) fn start(order: &Order, output: &OwnedFd) -> Result<Pid, Failure> {
-    const STEP: &str = "start the program of";
-    let text = |text: &[u8]| CString::new(text).during(STEP);
-    let program = text(order.program.as_os_str().as_bytes())?;
-    let mut arguments = vec![program.clone()];
-    for argument in &order.arguments {
-        arguments.push(text(argument.as_bytes())?);
-    }
-    let mut variables = Vec::new();
-    for (name, value) in &order.variables {
-        variables.push(text(format!("{name}={value}").as_bytes())?);
-    }
-    let (problem, tell) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).during(STEP)?;
-    match fork().during(STEP)? {
-        Forked::Child => {
-            let error = match prepare_program(order, output) {
-                Ok(()) => nix::unistd::execve(&program, &arguments, &variables).err(),
-                Err(error) => Some(error),
-            };
-            let error = error.unwrap_or(nix::errno::Errno::UnknownErrno) as i32;
-            let _ = nix::unistd::write(tell.as_fd(), &error.to_ne_bytes());
-            exit_now(127)
-        }
-        Forked::Parent(child) => {
-            drop(tell);
-            let mut error = [0; 4];
-            match fs::File::from(problem).read(&mut error) {
-                Ok(0) => Ok(child),
-                _ => {
-                    let error = nix::errno::Errno::from_raw(i32::from_ne_bytes(error));
-                    Err(error.desc()).during(EXECUTE)
-                }
-            }
-        }
-    }
-}
-
-/// The last steps before exec, in the program's own process.
-fn prepare_program(order: &Order, output: &OwnedFd) -> nix::Result<()> {
-    nix::unistd::setsid()?;
-    for reset in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGPIPE] {
-        // SAFETY: the default action installs no handler.
-        unsafe { signal(reset, SigHandler::SigDfl) }?;
-    }
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
-    // Standard input is /dev/null since the maker; everything else closes on exec.
-    nix::unistd::dup2_stdout(output)?;
-    nix::unistd::dup2_stderr(output)?;
-    nix::unistd::chdir(&order.working_directory)
-}
-
 /// Reaps until the program has ended.
-fn watch(control: BorrowedFd<'_>, program: Pid, mask: &SigSet) -> nix::Result<Exit> {
+///
+/// A template's program that has come to its gate is told to the helper, which captures it and then ends everything here.
+fn watch(
+    control: BorrowedFd<'_>,
+    program: Pid,
+    mut gate: Option<OwnedFd>,
+    mask: &SigSet,
+) -> nix::Result<Exit> {
     let children = SignalFd::with_flags(mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
     loop {
         while let Some((ended, exit)) = reap() {
@@ -309,12 +273,22 @@ fn watch(control: BorrowedFd<'_>, program: Pid, mask: &SigSet) -> nix::Result<Ex
                 return Ok(exit);
             }
         }
-        let mut waiting =
-            [PollFd::new(control, PollFlags::POLLIN), PollFd::new(children.as_fd(), PollFlags::POLLIN)];
+        let files = [Some(control), Some(children.as_fd()), gate.as_ref().map(AsFd::as_fd)];
+        let mut waiting: Vec<_> =
+            files.into_iter().flatten().map(|file| PollFd::new(file, PollFlags::POLLIN)).collect();
         match poll(&mut waiting, PollTimeout::NONE) {
             Err(nix::errno::Errno::EINTR) => continue,
             other => other?,
         };
+        let came = waiting.get(2).is_some_and(|gate| gate.any().unwrap_or(false));
+        if let Some(gate) = gate.take_if(|_| came) {
+            if nix::unistd::read(&gate, &mut [0; 64])? > 0 {
+                let process = pidfd_open(program)?;
+                send(control, &Report::AtGate, &[process.as_fd()], MsgFlags::empty())?;
+            }
+            // Kept open: at a closed gate the program would go on.
+            std::mem::forget(gate);
+        }
         while let Ok(Some(_)) = children.read_signal() {}
         match receive::<Command>(control, MsgFlags::MSG_DONTWAIT)? {
             Received::Packet(Command::Terminate, _) => drop(kill(program, Signal::SIGTERM)),

@@ -1,12 +1,10 @@
-//! Makes one blank environment, in a forked child of the helper, so that the helper never waits for it.
+//! Makes one blank environment out of the process that becomes its init.
 //!
 //! ```text
-//! helper -- fork --> maker: cgroups, namespaces, mounts, network
-//!                      \-- clone as a sibling --> init: pid 1 of the new process id namespace
-//!                    exits                        goes on in `init`
+//! nursery -- clone --> cgroups, namespaces, mounts, network; goes on in `init`
 //! ```
 //!
-//! The init is the helper's own child: it dies with the helper, and the helper learns how it ended.
+//! Waiting here (for the kernel's grace periods above all) keeps nobody else from anything.
 
 use std::fs;
 use std::io;
@@ -17,8 +15,8 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::sys::socket::MsgFlags;
-use nix::unistd::{Pid, getppid};
+use nix::sys::socket::{MsgFlags, recv};
+use serde::{Deserialize, Serialize};
 
 use super::stage::HOST_NAME;
 use super::{Context, init};
@@ -29,9 +27,10 @@ use crate::message::Report;
 use crate::network::{link, netlink::RouteSocket};
 use crate::options::{ROOT_MIB, SHARED_MEMORY_MIB, TMP_DEFAULT_MIB};
 use crate::packet::send;
-use crate::system::{Forked, close_all_from, exit_now, fork_init_for_parent, interface_up};
+use crate::system::{exit_now, interface_up};
 
 /// What the blank is made for.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
     /// The name of its cgroups.
     pub(crate) name: String,
@@ -41,8 +40,6 @@ pub(crate) struct Plan {
     pub(crate) tmp_mib: u32,
     /// The number of its interfaces and address, if it reaches the internet.
     pub(crate) link: Option<u32>,
-    /// The helper's process.
-    pub(crate) helper: Pid,
 }
 
 /// A step that failed, and why.
@@ -62,23 +59,30 @@ impl<T, E: std::fmt::Display> During<T> for Result<T, E> {
     }
 }
 
-/// Everything an init inherits from its maker.
+/// What an init goes on with.
 pub(crate) struct Blank {
     pub(crate) control: OwnedFd,
     pub(crate) group: Group,
     pub(crate) kinds: HandleKinds,
     pub(crate) handles: Vec<OwnedFd>,
     pub(crate) user: u32,
+    /// Its user's namespace, if an earlier environment has made it already.
+    pub(crate) namespace: Option<OwnedFd>,
 }
 
-/// The life of a maker. `control` is the end of the socket that the init keeps.
-pub(crate) fn run(context: &Context, plan: &Plan, control: OwnedFd) -> ! {
-    let failure = match make(context, plan, &control) {
-        Ok(never) => match never {},
-        Err(failure) => failure,
-    };
-    report_failure(control.as_fd(), failure);
-    exit_now(1)
+/// The life of an environment's first process. `control` is its socket; `namespace` its user's, if there is one already.
+pub(crate) fn run(context: &Context, plan: &Plan, control: OwnedFd, namespace: Option<OwnedFd>) -> ! {
+    match make(context, plan, &control) {
+        Ok((group, tmp)) => {
+            let kinds = HandleKinds { has_tmp: true, has_namespace: namespace.is_none() };
+            let handles = vec![tmp];
+            init::run(context, Blank { control, group, kinds, handles, user: plan.user, namespace })
+        }
+        Err(failure) => {
+            report_failure(control.as_fd(), failure);
+            exit_now(1)
+        }
+    }
 }
 
 /// Tells the helper what went wrong; if even that fails, the closed socket does.
@@ -87,19 +91,17 @@ pub(crate) fn report_failure(control: BorrowedFd<'_>, failure: Failure) {
     let _ = send(control, &report, &[], MsgFlags::empty());
 }
 
-fn make(context: &Context, plan: &Plan, control: &OwnedFd) -> Result<std::convert::Infallible, Failure> {
-    die_with(plan.helper).during("detach")?;
-    close_all_from(3, &[control.as_raw_fd()]).during("close descriptors of")?;
-    let null =
-        fs::OpenOptions::new().read(true).write(true).open("/dev/null").during("open /dev/null for")?;
-    nix::unistd::dup2_stdin(&null).during("close standard input of")?;
-    nix::unistd::dup2_stdout(&null).during("close standard output of")?;
-    nix::unistd::dup2_stderr(&null).during("close standard error of")?;
-
+/// Makes all but what only pid 1 of a complete root can. Gives its cgroups and its `/tmp`.
+fn make(context: &Context, plan: &Plan, control: &OwnedFd) -> Result<(Group, OwnedFd), Failure> {
+    die_with_helper(control).during("detach")?;
     // Still in the host's network namespace, on which it acts from then on.
-    let host = RouteSocket::open().during("ask for the interfaces of")?;
+    let network = match (&context.internet, plan.link) {
+        (Some(internet), Some(number)) => {
+            Some((RouteSocket::open().during("ask for the interfaces of")?, internet, number))
+        }
+        _ => None,
+    };
     let group = Group::create_and_enter(&context.tops, &plan.name).during("make the cgroups of")?;
-    let watched = group.watch().during("watch the cgroups of")?;
     unshare(
         CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWNET
@@ -110,44 +112,21 @@ fn make(context: &Context, plan: &Plan, control: &OwnedFd) -> Result<std::conver
     .during("make the namespaces of")?;
     nix::unistd::sethostname(HOST_NAME).during("name the host of")?;
     interface_up("lo").during("bring up the loopback of")?;
-    if let (Some(internet), Some(number)) = (&context.internet, plan.link) {
+    if let Some((host, internet, number)) = network {
         link::connect(&host, internet, number).during("connect the network of")?;
     }
-    drop(host);
     mount_root(context, plan).during("mount the root of")?;
     let tmp = fs::File::open(context.stage.mount_point().join("tmp")).during("open /tmp of")?;
-
-    let kinds = HandleKinds {
-        freeze: watched.freeze_kind,
-        has_memory: !watched.memory.is_empty(),
-        has_memory_event: watched.memory_event.is_some(),
-        has_tmp: true,
-    };
-    let handles = watched
-        .freeze
-        .into_iter()
-        .chain(watched.memory)
-        .chain(watched.memory_event)
-        .chain([tmp.into()])
-        .collect();
-
-    match fork_init_for_parent().during("clone the init of")? {
-        Forked::Parent(init) => {
-            let report = Report::Cloned { init: init.as_raw() };
-            send(control.as_fd(), &report, &[], MsgFlags::empty()).during("report")?;
-            exit_now(0)
-        }
-        Forked::Child => {
-            let control = control.try_clone().during("keep the socket of")?;
-            init::run(context, Blank { control, group, kinds, handles, user: plan.user })
-        }
-    }
+    Ok((group, tmp.into()))
 }
 
-/// Dies when the helper does, also if it has died already.
-fn die_with(helper: Pid) -> io::Result<()> {
+/// Dies when the helper does. If it has died already, its end of the socket is closed.
+fn die_with_helper(control: &OwnedFd) -> io::Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
-    if getppid() == helper { Ok(()) } else { Err(io::Error::other("the helper has ended")) }
+    match recv(control.as_raw_fd(), &mut [], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
+        Ok(0) => Err(io::Error::other("the helper has ended, or does not want it any more")),
+        _ => Ok(()),
+    }
 }
 
 /// Mounts everything but `/proc`, which only a process of the new process id namespace can mount.

@@ -3,21 +3,29 @@
 //! - [`state`]: the state folder's lock, its record of cgroups, what a dead predecessor left
 //! - [`registry`]: what all sandboxes of the host have made, so that any can clean up after a dead one
 //! - [`stage`]: the read-only parts that all environments share, assembled once
-//! - [`maker`]: a forked child that makes one blank environment, so that nothing slow happens in the helper itself
-//! - [`init`]: pid 1 of an environment: becomes what it is told, starts the program, reaps
+//! - [`nursery`]: a forked child, from which all inits are forked
+//! - [`maker`]: how an init makes its blank environment; nothing slow happens in the helper itself
+//! - [`init`]: pid 1 of an environment: becomes what it is told, starts the [`program`], reaps
 //! - [`companions`]: an environment in which further programs run beside its own
 //! - [`user_namespace`]: how user namespaces are made; [`ordinary`]: what differs where the helper is not root
-//! - [`table`]: the environments and what happens to them, each an [`entry`]; [`events`]: the loop that waits
+//! - [`capture`]: a forked child that takes the image of a process that waits to be captured
+//! - [`table`]: the environments and what happens to them, each an [`entry`]; [`census`]: who is where; [`pool`]: how many blanks
+//!   are kept ready; [`events`]: the loop that waits
 //!
 //! It has one thread, root's rights (or an ordinary user's, within a namespace of his own), an empty environment and no descriptor but its socket. It ignores the terminal's signals
 //! and ends when the server's end of the socket is closed, however that came about, taking everything with it.
 
+mod capture;
+mod census;
 mod companions;
 mod entry;
 mod events;
 mod init;
 mod maker;
+mod nursery;
 pub(crate) mod ordinary;
+mod pool;
+mod program;
 mod registry;
 mod stage;
 mod state;
@@ -39,7 +47,7 @@ use crate::cgroup::{Hierarchy, Roles};
 use crate::disk::Template;
 use crate::message::{Answer, Request};
 use crate::network::Internet;
-use crate::options::{Options, TMP_DEFAULT_MIB, TmpBacking};
+use crate::options::{self, Options, TMP_DEFAULT_MIB, TmpBacking};
 use crate::packet::{Received, receive, send};
 use crate::seccomp::Filters;
 use crate::spec::Network;
@@ -183,6 +191,7 @@ fn prepare_shared(options: Options, right: Right, state: &mut state::State) -> R
         }
     };
     let filters = Filters::compile()?;
+    crate::system::trim_heap();
     Ok(Context { users, substitutes, options, tops, stage, template, filters, internet })
 }
 
@@ -221,10 +230,14 @@ pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>, String> {
     }))
 }
 
-/// Each environment takes about seven of the helper's descriptors.
+/// Each environment takes about four of the helper's descriptors, and seven while it is a blank. Root may have more than it was
+/// given.
 fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+    const DESCRIPTORS: u64 = 8 * options::ENVIRONMENTS_MAX as u64;
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && (hard >= DESCRIPTORS || setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS).is_err())
+    {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }

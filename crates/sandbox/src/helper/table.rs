@@ -8,33 +8,43 @@
 //! An environment is gone when its processes are reaped and its cgroups removed; only then is the server told `Failed` or
 //! `Removed`, so that either means that nothing is left. This part does no waiting: [`super::events`] tells it what happened.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
-use nix::unistd::{Pid, getpid};
+use nix::unistd::Pid;
 
-use super::Context;
+use super::census::Census;
 use super::entry::{Entry, Handles, Kind, Stage};
-use super::maker::{self, Plan};
+use super::maker::Plan;
+use super::nursery::Nursery;
+use super::pool::Pool;
 use super::stage::PLAIN;
-use crate::cgroup::group::paths;
+use super::{Context, capture};
+use crate::cgroup::HandleKinds;
+use crate::cgroup::group::{kills_for_memory, paths, peak_bytes};
 use crate::message::{Answer, Command, Order, Report};
 use crate::network::Internet;
 use crate::options::ENVIRONMENTS_MAX;
 use crate::packet::send;
 use crate::spec::{Exit, Network};
-use crate::system::{Forked, fork, open_tree, restrict_tree};
+use crate::system::{open_tree, restrict_tree};
 
-/// Blanks that are being made at the same time: more would only take the processors from each other.
-const MAKERS_MAX: usize = 4;
+/// Blanks that are being made at the same time: most of that time the kernel lets them wait for its grace periods.
+const MAKERS_MAX: usize = 32;
+/// The same ahead of need, while nobody waits for an environment.
+const REFILLING_MAX: usize = 4;
+/// The same while others are being started, which have the processors before it.
+const REFILLING_BESIDE_MAX: usize = 1;
 
 /// An order that waits for a blank.
 struct Waiting {
     order: Box<Order>,
-    content: Option<OwnedFd>,
+    /// The files' content, an image's memory and stub: what there is of them.
+    content: Vec<OwnedFd>,
 }
 
 /// What the event loop must do after a call.
@@ -43,14 +53,22 @@ pub(crate) enum Watch {
     Control(usize),
     /// Wait for this descriptor too: an environment's memory event.
     Memory(usize),
+    /// Wait for this descriptor too: the socket of what captures it.
+    Capture(usize),
 }
 
 /// All environments.
 pub(crate) struct Table {
     context: Context,
-    entries: BTreeMap<usize, Entry>,
-    waiting: VecDeque<Waiting>,
-    /// Children that ended before their maker told who they are.
+    census: Census,
+    pool: Pool,
+    nursery: Option<Nursery>,
+    /// Each slot's user's namespace, once made: the next environment of that user gets it too.
+    namespaces: BTreeMap<usize, OwnedFd>,
+    /// Oldest first.
+    waiting: BTreeMap<Kind, VecDeque<Waiting>>,
+    waiting_ids: HashMap<u64, Kind>,
+    /// Children that ended before the nursery told who they are.
     unknown: BTreeSet<i32>,
     serial: u64,
     /// The number of the next pair of interfaces.
@@ -69,9 +87,13 @@ impl Table {
     /// An empty one.
     pub(crate) fn new(context: Context) -> Table {
         Table {
+            census: Census::default(),
+            pool: Pool::new(context.options.pool, context.options.max_environments),
             context,
-            entries: BTreeMap::new(),
-            waiting: VecDeque::new(),
+            nursery: None,
+            namespaces: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            waiting_ids: HashMap::new(),
             unknown: BTreeSet::new(),
             serial: 0,
             next_link: 0,
@@ -84,15 +106,24 @@ impl Table {
     }
 
     /// The server wants an environment.
-    pub(crate) fn start(&mut self, order: Box<Order>, content: Option<OwnedFd>) {
+    pub(crate) fn start(&mut self, order: Box<Order>, content: Vec<OwnedFd>) {
         self.pool_paused = false;
-        self.waiting.push_back(Waiting { order, content });
-        self.serve();
+        let kind = Kind::of(&order);
+        let waiting = Waiting { order, content };
+        if let Some(slot) = self.census.blank(kind) {
+            return self.give(slot, waiting);
+        }
+        if kind == Kind::usual(&self.context.options) {
+            self.pool.missed(Instant::now());
+        }
+        self.waiting_ids.insert(waiting.order.id, kind);
+        self.waiting.entry(kind).or_default().push_back(waiting);
+        self.make_missing();
     }
 
     /// The server wants something of an environment's init.
     pub(crate) fn pass_on(&mut self, id: u64, command: &Command) {
-        let control = self.find(id).and_then(|slot| self.entries[&slot].control.as_ref());
+        let control = self.census.find(id).and_then(|slot| self.control(slot));
         // A full socket means that the init is frozen and has been asked often enough.
         let sent = control
             .is_some_and(|control| send(control.as_fd(), command, &[], MsgFlags::MSG_DONTWAIT).is_ok());
@@ -103,24 +134,25 @@ impl Table {
 
     /// The server wants an environment, or the order for one, to be gone.
     pub(crate) fn kill(&mut self, id: u64) {
-        if let Some(position) = self.waiting.iter().position(|waiting| waiting.order.id == id) {
-            self.waiting.remove(position);
+        if let Some(kind) = self.waiting_ids.remove(&id) {
+            let queue = self.waiting.entry(kind).or_default();
+            queue.retain(|waiting| waiting.order.id != id);
+            if queue.is_empty() {
+                self.waiting.remove(&kind);
+            }
             self.answers.push((Answer::Removed { id }, vec![]));
-        } else if let Some(slot) = self.find(id) {
+        } else if let Some(slot) = self.census.find(id) {
             self.tell_exit(slot, Exit::Killed);
             self.end(slot);
         }
-    }
-
-    fn find(&self, id: u64) -> Option<usize> {
-        self.entries.iter().find(|(_, entry)| entry.id == Some(id)).map(|(slot, _)| *slot)
     }
 
     /// The server is gone or wants to stop: everything ends.
     pub(crate) fn close(&mut self) {
         self.closing = true;
         self.waiting.clear();
-        for slot in self.entries.keys().copied().collect::<Vec<_>>() {
+        self.waiting_ids.clear();
+        for slot in self.census.slots() {
             self.tell_exit(slot, Exit::Killed);
             self.end(slot);
         }
@@ -128,14 +160,17 @@ impl Table {
 
     /// Whether nothing is left.
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.census.is_empty()
     }
 
     /// Whether [`Self::sweep`] has something to try again soon.
     pub(crate) fn is_sweeping(&self) -> bool {
-        self.entries
-            .values()
-            .any(|entry| entry.stage == Stage::Ending && entry.maker.is_none() && entry.init.is_none())
+        !self.census.ended().is_empty()
+    }
+
+    /// When [`Self::refill`] has something to do even if nothing happens.
+    pub(crate) fn next_review(&self) -> Option<Instant> {
+        self.pool.next_review()
     }
 
     /// The way to the internet, if environments have one.
@@ -145,68 +180,96 @@ impl Table {
 
     /// An environment's socket.
     pub(crate) fn control(&self, slot: usize) -> Option<&OwnedFd> {
-        self.entries.get(&slot)?.control.as_ref()
+        self.census.get(slot)?.control.as_ref()
+    }
+
+    /// The socket of what captures an environment.
+    pub(crate) fn capture(&self, slot: usize) -> Option<&OwnedFd> {
+        self.census.get(slot)?.capture.as_ref()
     }
 
     /// An environment's memory event.
     pub(crate) fn memory_event(&self, slot: usize) -> Option<&OwnedFd> {
-        self.entries.get(&slot)?.handles.as_ref()?.memory_event.as_ref()
+        self.census.get(slot)?.handles.as_ref()?.memory_event.as_ref()
     }
 
-    /// Gives orders to blanks, oldest first, and has missing ones made.
-    fn serve(&mut self) {
-        let mut left = VecDeque::new();
-        while let Some(waiting) = self.waiting.pop_front() {
-            let blank = self
-                .entries
-                .iter()
-                .find(|(_, entry)| entry.stage == Stage::Blank && entry.kind == Kind::of(&waiting.order))
-                .map(|(slot, _)| *slot);
-            match blank {
-                Some(slot) => self.give(slot, waiting),
-                None => left.push_back(waiting),
-            }
+    /// Takes the oldest order of a kind.
+    fn next_order(&mut self, kind: Kind) -> Option<Waiting> {
+        let queue = self.waiting.get_mut(&kind)?;
+        let next = queue.pop_front();
+        if queue.is_empty() {
+            self.waiting.remove(&kind);
         }
-        self.waiting = left;
-        let mut wanted: BTreeMap<Kind, usize> = BTreeMap::new();
-        for waiting in &self.waiting {
-            *wanted.entry(Kind::of(&waiting.order)).or_default() += 1;
+        if let Some(waiting) = &next {
+            self.waiting_ids.remove(&waiting.order.id);
         }
-        for (kind, count) in wanted {
-            while self.making(Some(kind)) < count && self.making(None) < MAKERS_MAX {
-                if !self.make(kind) {
-                    return;
+        next
+    }
+
+    /// Has made what orders wait for; the kind of which the fewest are being made comes first.
+    fn make_missing(&mut self) {
+        while self.census.making_all() < MAKERS_MAX {
+            let behind =
+                self.waiting.iter().map(|(kind, queue)| (self.census.making(*kind), queue.len(), *kind));
+            let next = behind.filter(|(making, waiting, _)| making < waiting).min();
+            let Some((_, _, kind)) = next else { return };
+            if !self.has_room() {
+                // A blank that nobody asked for makes room; its end comes back here.
+                match self.census.any_blank() {
+                    Some(surplus) => return self.end(surplus),
+                    None if self.is_sweeping() => return,
+                    None => {}
                 }
             }
+            if !self.make(kind) {
+                return;
+            }
         }
     }
 
-    /// How many blanks are being made, of one kind or of all.
-    fn making(&self, kind: Option<Kind>) -> usize {
-        self.count(|entry| entry.stage == Stage::Making && kind.is_none_or(|kind| entry.kind == kind))
+    fn has_room(&self) -> bool {
+        let limit = (self.context.options.max_environments + self.context.options.pool).min(ENVIRONMENTS_MAX);
+        self.census.free_slot(limit).is_some()
     }
 
-    fn count(&self, wanted: impl Fn(&Entry) -> bool) -> usize {
-        self.entries.values().filter(|entry| wanted(entry)).count()
-    }
-
-    /// Fills the pool, one blank at a time and only while no order is being carried out.
+    /// Fills the pool, or lets go of what is surplus.
     pub(crate) fn refill(&mut self) {
-        let busy = !self.waiting.is_empty() || self.count(|entry| entry.stage == Stage::Starting) > 0;
-        if busy || self.closing || self.pool_paused || self.making(None) > 0 {
+        if self.closing {
             return;
         }
-        // The first one also proves that everything works here, so it is made even without a pool.
-        let wanted =
-            if self.ready_told { self.context.options.pool } else { self.context.options.pool.max(1) };
         let kind = Kind::usual(&self.context.options);
-        let ready = self.count(|entry| entry.stage == Stage::Blank && entry.kind == kind);
-        if ready < wanted {
-            self.make(kind);
+        self.pool.review(Instant::now(), self.census.ready(kind));
+        while self.ready_told
+            && self.census.ready(kind) > self.pool.target()
+            && let Some(surplus) = self.census.blank(kind)
+        {
+            // The very first, which proves that everything works here, stays even without a pool.
+            if self.pool.target() == 0 {
+                break;
+            }
+            self.end(surplus);
+        }
+        if !self.waiting.is_empty() || self.pool_paused {
+            return;
+        }
+        let wanted = if self.ready_told { self.pool.target() } else { self.pool.target().max(1) };
+        let beside = match (self.ready_told, self.census.starting(), self.census.ready(kind)) {
+            (false, ..) => 1,
+            (_, 0, _) => REFILLING_MAX,
+            (_, _, 0) => REFILLING_BESIDE_MAX,
+            _ => 0,
+        };
+        while self.census.ready(kind) + self.census.making(kind) < wanted
+            && self.census.making_all() < beside
+            && self.has_room()
+        {
+            if !self.make(kind) {
+                return;
+            }
         }
     }
 
-    /// Forks a maker. False where the host has no room for one: what waits is answered.
+    /// Has a blank made. False where the host has no room for one: what waits is answered.
     fn make(&mut self, kind: Kind) -> bool {
         match self.try_make(kind) {
             Ok(()) => true,
@@ -219,38 +282,42 @@ impl Table {
 
     fn try_make(&mut self, kind: Kind) -> nix::Result<()> {
         let limit = (self.context.options.max_environments + self.context.options.pool).min(ENVIRONMENTS_MAX);
-        let slot = (0..limit).find(|slot| !self.entries.contains_key(slot)).ok_or(Errno::ENOSPC)?;
+        let slot = self.census.free_slot(limit).ok_or(Errno::ENOSPC)?;
         self.serial += 1;
         let name = format!("e{}", self.serial);
         let link = match kind.network {
             Network::Isolated => None,
             Network::Internet => Some(self.free_link().ok_or(Errno::ENETUNREACH)?),
         };
-        let plan = Plan {
-            name: name.clone(),
-            user: self.context.users.of(slot),
-            tmp_mib: kind.tmp_mib,
-            link,
-            helper: getpid(),
-        };
+        let user = self.context.users.of(slot);
+        let plan = Plan { name: name.clone(), user, tmp_mib: kind.tmp_mib, link };
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        let maker = match fork()? {
-            Forked::Child => maker::run(&self.context, &plan, theirs),
-            Forked::Parent(maker) => maker,
-        };
-        self.entries.insert(slot, Entry::new(name, kind, link, ours, maker));
+        self.order(&plan, theirs, slot)?;
+        self.census.insert(slot, Entry::new(name, kind, link, ours));
         self.watches.push(Watch::Control(slot));
         Ok(())
+    }
+
+    /// Gives a plan to the nursery: to a new one, if it has ended.
+    fn order(&mut self, plan: &Plan, control: OwnedFd, slot: usize) -> nix::Result<()> {
+        let namespace = self.namespaces.get(&slot).map(AsFd::as_fd);
+        if let Some(nursery) = &self.nursery
+            && nursery.order(plan, control.as_fd(), namespace).is_ok()
+        {
+            return Ok(());
+        }
+        let nursery = self.nursery.insert(Nursery::start(&self.context)?);
+        nursery.order(plan, control.as_fd(), namespace)
     }
 
     /// The number of a pair of interfaces that has not been used for long: the kernel may still be removing the last ones, and
     /// remember connections of their address.
     fn free_link(&mut self) -> Option<u32> {
         let count = self.context.internet.as_ref()?.range.environments() as u32;
-        let used: BTreeSet<u32> = self.entries.values().filter_map(|entry| entry.link).collect();
-        let link =
-            (0..count).map(|step| (self.next_link + step) % count).find(|link| !used.contains(link))?;
+        let link = (0..count)
+            .map(|step| (self.next_link + step) % count)
+            .find(|link| !self.census.has_link(*link))?;
         self.next_link = link + 1;
         Some(link)
     }
@@ -263,20 +330,19 @@ impl Table {
             self.answers.push((Answer::Refused { reason }, vec![]));
             self.ready_told = true;
         }
-        if let Some(position) = self.waiting.iter().position(|waiting| Kind::of(&waiting.order) == kind)
-            && let Some(waiting) = self.waiting.remove(position)
-        {
+        if let Some(waiting) = self.next_order(kind) {
             self.answers.push((Answer::Failed { id: waiting.order.id, step, reason }, vec![]));
         }
     }
 
     /// Sends an order to a blank, with the mounts it names.
     fn give(&mut self, slot: usize, waiting: Waiting) {
-        if let Some(entry) = self.entries.get_mut(&slot) {
-            entry.id = Some(waiting.order.id);
+        self.census.set_id(slot, waiting.order.id);
+        if let Some(entry) = self.census.get_mut(slot) {
             entry.companions = !waiting.order.companions.programs.is_empty();
-            entry.stage = Stage::Starting;
         }
+        self.census.set_stage(slot, Stage::Starting);
+        self.pool.observe(self.census.ready(Kind::usual(&self.context.options)));
         let mut descriptors = Vec::new();
         for wanted in &waiting.order.mounts {
             let tree =
@@ -299,150 +365,205 @@ impl Table {
     }
 
     fn fail(&mut self, slot: usize, step: String, reason: String) {
-        if let Some(entry) = self.entries.get_mut(&slot) {
+        if let Some(entry) = self.census.get_mut(slot) {
             entry.failure.get_or_insert((step, reason));
             self.end(slot);
         }
     }
 
-    /// A maker or an init has said something.
+    /// The nursery or an init has said something.
     pub(crate) fn report(&mut self, slot: usize, report: Report, descriptors: Vec<OwnedFd>) {
-        let Some(entry) = self.entries.get_mut(&slot) else { return };
+        let Some(entry) = self.census.get_mut(slot) else { return };
+        let (stage, id, goes_on) = (entry.stage, entry.id, entry.companions);
+        if entry.unborn && !matches!(report, Report::Cloned { .. }) {
+            // There is none, or a nursery died before it could tell; that one ends with its socket.
+            entry.control = entry.control.take().filter(|_| stage != Stage::Ending);
+            self.census.set_init(slot, None);
+            if !matches!(report, Report::Failed { .. }) {
+                return self.fail(slot, "complete".to_owned(), "its process is not known".to_owned());
+            }
+        }
         match report {
             Report::Cloned { init } => {
-                if !self.unknown.remove(&init) {
-                    entry.init = Some(Pid::from_raw(init));
+                let is_known_dead = self.unknown.remove(&init);
+                self.census.set_init(slot, (!is_known_dead).then_some(Pid::from_raw(init)));
+                if stage == Stage::Ending
+                    && let Some(entry) = self.census.get_mut(slot)
+                {
+                    entry.kill(&self.context.tops);
                 }
             }
-            Report::Blank(kinds) if entry.stage == Stage::Making => {
-                entry.handles = Handles::sort(kinds, descriptors);
-                entry.stage = Stage::Blank;
-                if entry.handles.is_none() {
-                    return self.fail(slot, "complete".to_owned(), "descriptors are missing".to_owned());
-                }
-                if kinds.has_memory_event {
-                    self.watches.push(Watch::Memory(slot));
-                }
-                if !std::mem::replace(&mut self.ready_told, true) {
-                    self.answers.push((Answer::Ready, vec![]));
-                }
-                self.serve();
-            }
-            Report::Started if entry.stage == Stage::Starting => {
-                entry.stage = Stage::Running;
+            Report::Blank(kinds) if stage == Stage::Making => self.complete(slot, kinds, descriptors),
+            Report::Started if stage == Stage::Starting => {
+                self.census.set_stage(slot, Stage::Running);
                 self.tell_started(slot, descriptors);
             }
             Report::Failed { step, reason } => self.fail(slot, step, reason),
             Report::Exited(exit) => {
-                let goes_on = entry.companions;
                 self.tell_exit(slot, exit);
                 if !goes_on {
                     self.end(slot);
                 }
             }
             Report::Proceeded { failure } => {
-                let Some(id) = entry.id else { return };
-                self.answers.push((Answer::Proceeded { id, failure }, vec![]));
+                self.answers.extend(id.map(|id| (Answer::Proceeded { id, failure }, vec![])));
             }
             Report::CompanionEnded { index, exit } => {
-                let Some(id) = entry.id else { return };
-                let exit = if entry.out_of_memory() { Exit::OutOfMemory } else { exit };
-                self.answers.push((Answer::CompanionEnded { id, index, exit }, vec![]));
+                let exit = if self.is_out_of_memory(slot) { Exit::OutOfMemory } else { exit };
+                self.answers.extend(id.map(|id| (Answer::CompanionEnded { id, index, exit }, vec![])));
             }
             Report::Socket => {
-                let Some(id) = entry.id else { return };
-                self.answers.push((Answer::Socket { id }, descriptors));
+                self.answers.extend(id.map(|id| (Answer::Socket { id }, descriptors)));
             }
-            Report::Blank(_) | Report::Started => {}
+            Report::AtGate if stage == Stage::Running => self.begin_capture(slot, &descriptors),
+            Report::Captured { bytes } if stage == Stage::Running && descriptors.len() == 2 => {
+                self.answers.extend(id.map(|id| (Answer::Captured { id, bytes }, descriptors)));
+                self.finish_capture(slot);
+            }
+            Report::NotCaptured { reason } => self.not_captured(slot, reason),
+            Report::Blank(_) | Report::Started | Report::AtGate | Report::Captured { .. } => {}
         }
     }
 
+    /// A template waits at its gate. The one descriptor is its process's.
+    fn begin_capture(&mut self, slot: usize, descriptors: &[OwnedFd]) {
+        let capturing = descriptors.first().ok_or(Errno::EBADF).and_then(capture::start);
+        match (capturing, self.census.get_mut(slot)) {
+            (Ok(socket), Some(entry)) => {
+                entry.capture = Some(socket);
+                self.watches.push(Watch::Capture(slot));
+            }
+            (Err(error), _) => self.not_captured(slot, error.desc().to_owned()),
+            (_, None) => {}
+        }
+    }
+
+    /// A template cannot be captured: it is told, and the environment ends.
+    pub(crate) fn not_captured(&mut self, slot: usize, reason: String) {
+        let Some(entry) = self.census.get(slot).filter(|entry| entry.stage == Stage::Running) else {
+            return;
+        };
+        self.answers.extend(entry.id.map(|id| (Answer::NotCaptured { id, reason }, vec![])));
+        self.finish_capture(slot);
+    }
+
+    fn finish_capture(&mut self, slot: usize) {
+        if let Some(entry) = self.census.get_mut(slot) {
+            entry.capture = None;
+        }
+        self.tell_exit(slot, Exit::Killed);
+        self.end(slot);
+    }
+
+    /// A blank is complete: it goes to whoever waits for one.
+    fn complete(&mut self, slot: usize, kinds: HandleKinds, descriptors: Vec<OwnedFd>) {
+        let Some(entry) = self.census.get_mut(slot) else { return };
+        let kind = entry.kind;
+        let (handles, namespace) = match Handles::open(&self.context.tops, &entry.name, kinds, descriptors) {
+            Ok(opened) => opened,
+            Err(error) => return self.fail(slot, "complete".to_owned(), error.to_string()),
+        };
+        if handles.memory_event.is_some() {
+            self.watches.push(Watch::Memory(slot));
+        }
+        entry.handles = Some(handles);
+        namespace.map(|namespace| self.namespaces.insert(slot, namespace));
+        self.census.set_stage(slot, Stage::Blank);
+        if !std::mem::replace(&mut self.ready_told, true) {
+            self.answers.push((Answer::Ready, vec![]));
+        }
+        if let Some(waiting) = self.next_order(kind) {
+            self.give(slot, waiting);
+        }
+        self.make_missing();
+    }
+
     fn tell_started(&mut self, slot: usize, mut descriptors: Vec<OwnedFd>) {
-        let Some(entry) = self.entries.get_mut(&slot) else { return };
+        let Some(entry) = self.census.get_mut(slot) else { return };
         let (Some(id), Some(handles)) = (entry.id, entry.handles.as_mut()) else { return };
         let listeners = descriptors.split_off(1.min(descriptors.len()));
         let (freeze, peak) = handles.for_server();
-        let answer = Answer::Started { id, freeze: handles.kind, has_peak: peak.is_some() };
+        let answer = Answer::Started { id, freeze: handles.freeze_kind, has_peak: peak.is_some() };
         descriptors.extend(freeze.into_iter().chain(peak).chain(listeners));
         self.answers.push((answer, descriptors));
     }
 
-    /// An environment's socket was closed: its last process is gone or going.
+    /// An environment's socket was closed: its last process is gone or going, or the nursery never made one.
     pub(crate) fn closed(&mut self, slot: usize) {
-        match self.entries.get(&slot).map(|entry| entry.stage) {
-            Some(Stage::Running) => {
+        let Some(entry) = self.census.get_mut(slot) else { return };
+        let stage = entry.stage;
+        if entry.unborn {
+            entry.control = None;
+            self.census.set_init(slot, None);
+        }
+        match stage {
+            Stage::Running => {
                 self.tell_exit(slot, Exit::Killed);
                 self.end(slot);
             }
-            Some(Stage::Making | Stage::Blank | Stage::Starting) => {
-                let out_of_memory = self.entries.get(&slot).is_some_and(Entry::out_of_memory);
-                let reason =
-                    if out_of_memory { "its memory limit was reached" } else { "it ended unexpectedly" };
+            Stage::Making | Stage::Blank | Stage::Starting => {
+                let reason = if self.is_out_of_memory(slot) {
+                    "its memory limit was reached"
+                } else {
+                    "it ended unexpectedly"
+                };
                 self.fail(slot, "complete".to_owned(), reason.to_owned());
             }
-            Some(Stage::Ending) | None => {}
+            Stage::Ending => {}
         }
     }
 
     /// v1: an environment's memory has run out, and the kernel is about to kill one of its processes.
     pub(crate) fn memory_ran_out(&mut self, slot: usize) {
-        if self.entries.get(&slot).is_some_and(|entry| entry.stage == Stage::Running) {
+        if self.census.get(slot).is_some_and(|entry| entry.stage == Stage::Running) {
             self.tell_exit(slot, Exit::OutOfMemory);
             self.end(slot);
         }
     }
 
+    /// Whether the kernel has killed one of its processes for want of memory.
+    fn is_out_of_memory(&self, slot: usize) -> bool {
+        self.census.get(slot).is_some_and(|entry| kills_for_memory(&self.context.tops, &entry.name) > 0)
+    }
+
     /// Tells the server once how the program ended, if it was running.
     fn tell_exit(&mut self, slot: usize, exit: Exit) {
-        let Some(entry) = self.entries.get_mut(&slot) else { return };
-        let exit = if entry.out_of_memory() { Exit::OutOfMemory } else { exit };
+        let Some(entry) = self.census.get_mut(slot) else { return };
         if entry.stage != Stage::Running || std::mem::replace(&mut entry.exit_told, true) {
             return;
         }
         let Some(id) = entry.id else { return };
-        let peak_bytes = entry.peak_bytes();
+        let peak_bytes = peak_bytes(&self.context.tops, &entry.name);
+        let exit = if self.is_out_of_memory(slot) { Exit::OutOfMemory } else { exit };
         self.answers.push((Answer::Exited { id, exit, peak_bytes }, vec![]));
     }
 
-    /// Kills an environment's processes; [`Self::sweep`] removes the rest.
+    /// Kills an environment's processes, once; [`Self::sweep`] removes the rest.
     fn end(&mut self, slot: usize) {
-        if let Some(entry) = self.entries.get_mut(&slot) {
-            entry.end(&self.context.tops);
+        if self.census.get(slot).is_none_or(|entry| entry.stage == Stage::Ending) {
+            return;
+        }
+        self.census.set_stage(slot, Stage::Ending);
+        if let Some(entry) = self.census.get_mut(slot) {
+            entry.kill(&self.context.tops);
         }
     }
 
     /// A child process has ended.
     pub(crate) fn reaped(&mut self, process: Pid) {
-        let slot = self
-            .entries
-            .iter()
-            .find(|(_, entry)| entry.init == Some(process) || entry.maker == Some(process))
-            .map(|(slot, _)| *slot);
-        let Some(entry) = slot.and_then(|slot| self.entries.get_mut(&slot)) else {
+        if self.nursery.as_ref().is_some_and(|nursery| nursery.process() == process) {
+            self.nursery = None;
+        } else if !self.census.reaped(process) {
             self.unknown.insert(process.as_raw());
-            return;
-        };
-        if entry.maker == Some(process) {
-            entry.maker = None;
-        } else {
-            entry.init = None;
         }
     }
 
     /// Removes what is left of the environments whose processes are gone.
     pub(crate) fn sweep(&mut self) {
-        let ended: Vec<usize> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| {
-                entry.stage == Stage::Ending && entry.maker.is_none() && entry.init.is_none()
-            })
-            .map(|(slot, _)| *slot)
-            .collect();
-        for slot in ended {
-            let folders = paths(&self.context.tops, &self.entries[&slot].name);
+        for slot in self.census.ended().iter().copied().collect::<Vec<_>>() {
+            let Some(entry) = self.census.get(slot) else { continue };
             let mut busy = false;
-            for folder in folders {
+            for folder in paths(&self.context.tops, &entry.name) {
                 match fs::remove_dir(&folder) {
                     Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32) => busy = true,
                     // Missing ones were never made.
@@ -453,13 +574,13 @@ impl Table {
                 self.forget(slot);
             }
         }
-        if self.making(None) == 0 {
+        if self.census.unborn() == 0 {
             self.unknown.clear();
         }
     }
 
     fn forget(&mut self, slot: usize) {
-        let Some(entry) = self.entries.remove(&slot) else { return };
+        let Some(entry) = self.census.remove(slot) else { return };
         match (entry.id, entry.failure) {
             (Some(id), Some((step, reason))) if !entry.exit_told => {
                 self.answers.push((Answer::Failed { id, step, reason }, vec![]));
@@ -468,6 +589,6 @@ impl Table {
             (None, Some((step, reason))) => self.making_failed(entry.kind, step, reason),
             (None, None) => {}
         }
-        self.serve();
+        self.make_missing();
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 use crate::options::{
     COMPANIONS_MAX, FILES_BYTES_MAX, FILES_MAX, LISTENERS_MAX, MOUNTS_MAX, Options, REQUEST_BYTES_MAX,
 };
-use crate::spec::{Network, SandboxError, Spec};
+use crate::spec::{Beginning, Network, SandboxError, Spec};
 
 /// Room for a request's numbers and punctuation beside its texts, in bytes.
 const OVERHEAD_BYTES: usize = 8 << 10;
@@ -36,6 +36,10 @@ fn problem(spec: &Spec) -> Option<String> {
     }
     if spec.companions.programs.len() > COMPANIONS_MAX {
         return Some(format!("it has more than {COMPANIONS_MAX} companions"));
+    }
+    if !spec.companions.programs.is_empty() && spec.beginning != Beginning::Program {
+        // They come first, and a copy must have the process number that its template had.
+        return Some("it has companions and does not begin by executing its program".to_owned());
     }
     if bytes > FILES_BYTES_MAX {
         return Some(format!("its files have more than {FILES_BYTES_MAX} bytes"));
@@ -91,6 +95,7 @@ mod tests {
 
     fn spec() -> Spec {
         Spec {
+            beginning: Beginning::Program,
             name: "a-1".to_owned(),
             mounts: vec![],
             files: vec![],
@@ -124,6 +129,11 @@ mod tests {
             |spec| spec.network = Network::Internet,
             |spec| spec.companions.programs = vec!["/bin/true".into(); COMPANIONS_MAX + 1],
             |spec| spec.companions.programs = vec!["bin/true".into()],
+            |spec| {
+                spec.beginning = Beginning::Template;
+                spec.companions.programs = vec!["/bin/true".into()];
+                spec.companions.working_directory = "/".into();
+            },
         ];
         for (number, change) in changes.iter().enumerate() {
             let mut changed = spec();

@@ -85,7 +85,7 @@ impl Link {
         self.stopping.store(true, Ordering::SeqCst);
         // Again if it dies before it has read the request: then the one that replaces it does the rest.
         while let Ok(client) = self.client().await {
-            client.request(Request::Shutdown, None);
+            client.request(Request::Shutdown, Vec::new());
             self.is_over(&client).await;
         }
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use freehold_sandbox::spec::{Channels, Companions, Environment, Exit, Network, Sandbox, Spec};
+use freehold_sandbox::spec::{Beginning, Channels, Companions, Environment, Exit, Network, Sandbox, Spec};
 use freehold_sandbox::{NamespaceSandbox, Options};
 use tokio::io::AsyncReadExt;
 
@@ -207,6 +207,7 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
 pub(crate) fn program(program: &str, arguments: &[&str]) -> Spec {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     Spec {
+        beginning: Beginning::Program,
         name: format!("test-{}", NUMBER.fetch_add(1, Ordering::Relaxed)),
         mounts: vec![],
         files: vec![],

@@ -1,6 +1,7 @@
 //! What an environment does and cannot do, on the real kernel, as root.
 //!
 //! - [`running`]: programs run, speak, end, freeze, are stopped
+//! - [`images`]: a process is captured and goes on in other environments
 //! - [`companions`]: programs beside the main one, and sockets made inside
 //! - [`limits`]: memory, processes, `/tmp`
 //! - [`walls`]: what is seen and allowed from inside
@@ -16,6 +17,7 @@
 
 mod companions;
 mod harness;
+mod images;
 mod internet;
 mod limits;
 mod ordinary;
@@ -34,6 +36,7 @@ fn main() {
     }
     let roots = [
         running::TESTS,
+        images::TESTS,
         companions::TESTS,
         limits::TESTS,
         walls::TESTS,

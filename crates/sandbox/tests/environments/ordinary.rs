@@ -19,7 +19,7 @@ use freehold_sandbox::{NamespaceSandbox, Options};
 
 use crate::harness::{self, Case, Host, Running, long, python, shell, until};
 use crate::orphans::{Inside, Server, nothing_is_left, processes, recorded};
-use crate::{limits, orphans, restart, running, walls};
+use crate::{images, limits, orphans, restart, running, walls};
 
 /// The argument with which this program tests as an ordinary user: the kind and filters follow.
 pub(crate) const ARGUMENT: &str = "sandbox-test-ordinary";
@@ -104,7 +104,8 @@ mod as_the_user {
 pub(crate) fn run(arguments: &[String]) -> i32 {
     let [kind, filters @ ..] = arguments else { return 2 };
     become_kind(kind);
-    let roots = [running::TESTS, limits::TESTS, walls::TESTS, restart::TESTS, orphans::TESTS].concat();
+    let roots =
+        [running::TESTS, images::TESTS, limits::TESTS, walls::TESTS, restart::TESTS, orphans::TESTS].concat();
     let has_groups = kind == "groups";
     let is_here =
         |name: &str| !NOT_HERE.contains(&name) && (has_groups || !NOT_WITHOUT_CGROUPS.contains(&name));

@@ -18,7 +18,7 @@ use crate::names::{FunctionId, Target};
 use crate::operations::json_reply;
 use crate::records::{
     self, Code, Configuration, FUNCTIONS, FunctionRecord, RecursiveLoop, RuntimeManagement, SIGNING_USES,
-    SigningUse, VersionRecord,
+    SigningUse, Snapshot, VersionRecord,
 };
 use crate::signing::{self, SigningId};
 use crate::usage::Quota;
@@ -63,12 +63,16 @@ pub(super) async fn create_function(lambda: Lambda, call: Call) -> Result<Reply,
         revision_id: RevisionId::random(),
         deployment: uuid::Uuid::new_v4().to_string(),
         runtime_management: RuntimeManagement::default(),
+        snapshot: Snapshot::None,
     };
     let record = FunctionRecord { latest, tags, recursive_loop: RecursiveLoop::default(), signing };
     let committed = commit(&lambda, &id, &record, &layers, publish).await;
     drop(claim);
     match committed {
         Ok(published) => {
+            if let Some((number, version)) = &published {
+                lambda.snapshots.published(&id, *number, &version.snapshot);
+            }
             let version = published.as_ref().map(|(number, version)| (*number, version));
             let shown = FunctionConfiguration::created(&id, version, &record.latest);
             json_reply(StatusCode::CREATED, &shown)
@@ -93,6 +97,7 @@ async fn commit(
     layers::check_size(&record.latest)?;
     lambda.code.merged_folder(&record.latest.layer_zips()).await?;
     let (store, quota) = (&lambda.store, Quota::of(lambda, id).await?);
+    let snapshot = &lambda.snapshots.at_publication(&record.latest.configuration);
     store
         .transact(|transaction| async move {
             if FUNCTIONS.get(&transaction, &id.parts()).await?.is_some() {
@@ -101,14 +106,15 @@ async fn commit(
             signing::check_deployment(&transaction, id, record.signing.as_deref()).await?;
             // They may have been deleted, or closed to others, meanwhile.
             layers.find(&transaction).await?;
-            records::put(&transaction, id, None, record).await?;
             if let Some(signing) = &record.signing {
                 SIGNING_USES.put(&transaction, &id.signing_parts(signing), &SigningUse {})?;
             }
+            let mut record = record.clone();
             let published = match publish {
-                true => Some(versions::publish(&transaction, id, record, None).await?),
+                true => Some(versions::publish(&transaction, id, &mut record, None, snapshot.clone()).await?),
                 false => None,
             };
+            records::put(&transaction, id, None, &record).await?;
             quota.check(&transaction).await?;
             Ok(published)
         })

@@ -39,6 +39,8 @@ pub(super) async fn delete_function(lambda: Lambda, call: Call) -> Result<Reply,
             }
         })
         .await?;
+    // First: what is provisioned of a version would replace its environments as they are retired.
+    lambda.provisioned.tell(id).await?;
     lambda.functions.changed(id, &deleted);
     if number.is_none() {
         lambda.reservations.tell(id).await?;

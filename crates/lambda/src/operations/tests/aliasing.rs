@@ -5,21 +5,21 @@ use serde_json::{Value, json};
 use super::publishing::with_versions;
 use super::*;
 
-fn create_alias(name: &str, version: &str) -> Call {
+pub(super) fn create_alias(name: &str, version: &str) -> Call {
     alias_with(&json!({"Name": name, "FunctionVersion": version}))
 }
 
-fn alias_with(body: &Value) -> Call {
+pub(super) fn alias_with(body: &Value) -> Call {
     with_body(call("CreateAlias", Some("f")), body)
 }
 
-fn of_alias(operation: &str, name: &str) -> Call {
+pub(super) fn of_alias(operation: &str, name: &str) -> Call {
     let mut call = call(operation, Some("f"));
     call.labels.insert("Name", name.to_owned());
     call
 }
 
-fn update_alias(name: &str, body: &Value) -> Call {
+pub(super) fn update_alias(name: &str, body: &Value) -> Call {
     with_body(of_alias("UpdateAlias", name), body)
 }
 

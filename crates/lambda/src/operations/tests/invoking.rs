@@ -145,6 +145,7 @@ async fn the_executors_refusals_become_awss() {
         (ThrottleReason::Concurrency, "ConcurrentInvocationLimitExceeded"),
         (ThrottleReason::ReservedConcurrency, "ReservedFunctionConcurrentInvocationLimitExceeded"),
         (ThrottleReason::FunctionRate, "FunctionInvocationRateLimitExceeded"),
+        (ThrottleReason::ReservedFunctionRate, "ReservedFunctionInvocationRateLimitExceeded"),
     ] {
         refuse(InvokeError::Throttled(reason));
         let error = fixture.send(invoke("1")).await.unwrap_err();

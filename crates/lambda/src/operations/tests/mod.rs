@@ -10,15 +10,18 @@ mod layer_policies;
 mod layer_versions;
 mod layering;
 mod permitting;
+mod provisioning;
 mod publishing;
 mod reading;
 mod reserving;
 mod setting;
 mod signing;
+mod snapshotting;
 mod tagging;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -28,17 +31,18 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use freehold_base::clock::ManualClock;
 use freehold_base::id::{AccountId, Region, RequestId};
-use freehold_executor::event::{Answer, Event, FunctionVersion, InvokeError, Outcome, Usage};
+use freehold_executor::event::{Answer, Event, FunctionVersion, InvokeError, Outcome, Provisioned, Usage};
 use freehold_runtimes::catalog::{self, Catalog};
 use freehold_store::Store;
 use freehold_wire::error::ApiError;
 use freehold_wire::service::{Call, Operation, Principal, Reply, Service};
 use http::HeaderMap;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::{OPERATIONS, known};
 use crate::package::tests::{file, zip_of};
-use crate::{Invoker, Lambda, Options};
+use crate::{Invoker, Lambda, Options, SnapshotFailure};
 
 const ACCOUNT: &str = "000000000000";
 const ACCOUNT_CONCURRENCY: u32 = 1_000;
@@ -47,12 +51,38 @@ const ROLE: &str = "arn:aws:iam::123456789012:role/lambda-exec-role";
 const NOW_MS: u64 = 1_795_434_300_123;
 
 /// Answers every event with what a test has put there, and notes what it is asked.
-#[derive(Default)]
 struct FakeExecutor {
     answers: Mutex<Vec<Result<Outcome, InvokeError>>>,
     events: Mutex<Vec<(Arc<FunctionVersion>, Event)>>,
     retired: Mutex<Vec<String>>,
     reserved: Mutex<BTreeMap<String, u32>>,
+    /// By target.
+    provisions: Mutex<BTreeMap<String, (Arc<FunctionVersion>, u32)>>,
+    /// What has become of them, where a test says so.
+    provisioned: Mutex<BTreeMap<String, Provisioned>>,
+    takes_snapshots: AtomicBool,
+    /// The versions whose snapshots were asked for.
+    prepared: Mutex<Vec<Arc<FunctionVersion>>>,
+    /// As many snapshots are done as there are permits.
+    snapshots_done: Semaphore,
+    snapshots_fail: Mutex<Option<SnapshotFailure>>,
+}
+
+impl Default for FakeExecutor {
+    fn default() -> Self {
+        Self {
+            answers: Mutex::default(),
+            events: Mutex::default(),
+            retired: Mutex::default(),
+            reserved: Mutex::default(),
+            provisions: Mutex::default(),
+            provisioned: Mutex::default(),
+            takes_snapshots: AtomicBool::new(false),
+            prepared: Mutex::default(),
+            snapshots_done: Semaphore::new(0),
+            snapshots_fail: Mutex::default(),
+        }
+    }
 }
 
 #[async_trait]
@@ -77,6 +107,30 @@ impl Invoker for FakeExecutor {
             Some(executions) => reserved.insert(function_arn.to_owned(), executions),
             None => reserved.remove(function_arn),
         };
+    }
+
+    fn provision(&self, target: &str, version: Arc<FunctionVersion>, count: u32) {
+        assert!(version.code.is_dir(), "the code is there before the environment");
+        self.provisions.lock().unwrap().insert(target.to_owned(), (version, count));
+    }
+
+    fn unprovision(&self, target: &str) {
+        self.provisions.lock().unwrap().remove(target).expect("only what was asked for is ended");
+    }
+
+    fn provisioned(&self, target: &str) -> Option<Provisioned> {
+        self.provisioned.lock().unwrap().get(target).cloned()
+    }
+
+    fn takes_snapshots(&self, _runtime: &str) -> bool {
+        self.takes_snapshots.load(Ordering::SeqCst)
+    }
+
+    async fn prepare(&self, version: Arc<FunctionVersion>) -> Result<(), SnapshotFailure> {
+        assert!(version.code.is_dir(), "the code is there before the snapshot");
+        self.prepared.lock().unwrap().push(version);
+        self.snapshots_done.acquire().await.unwrap().forget();
+        self.snapshots_fail.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 }
 
@@ -109,7 +163,11 @@ impl Fixture {
 
     /// A service over what an earlier one left.
     async fn over(store: Store, folder: tempfile::TempDir) -> Self {
-        let executor = Arc::new(FakeExecutor::default());
+        Self::with_executor(store, folder, FakeExecutor::default()).await
+    }
+
+    async fn with_executor(store: Store, folder: tempfile::TempDir, executor: FakeExecutor) -> Self {
+        let executor = Arc::new(executor);
         let clock = Arc::new(ManualClock::new(UNIX_EPOCH + Duration::from_millis(NOW_MS)));
         // Nowhere to look: only the provided runtimes are there, on every host.
         let nowhere = catalog::Options::nowhere();

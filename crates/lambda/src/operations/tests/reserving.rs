@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Fixture, call, create, with_body, with_query};
 use freehold_wire::service::Call;
 
-fn put(name: &str, executions: Value) -> Call {
+pub(super) fn put(name: &str, executions: Value) -> Call {
     with_body(
         call("PutFunctionConcurrency", Some(name)),
         &json!({"ReservedConcurrentExecutions": executions}),

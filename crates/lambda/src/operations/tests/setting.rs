@@ -1,4 +1,4 @@
-//! Runtime management, recursion, SnapStart and tenants: recorded, shown, and refused where they could not be kept to.
+//! Runtime management, recursion, SnapStart and tenants: recorded, shown, handed on, and refused where they cannot be kept to.
 
 use serde_json::{Value, json};
 
@@ -141,16 +141,21 @@ async fn a_tenant_is_named_where_the_function_keeps_them_apart_and_only_there() 
         let (code, _, text) = fixture.error(invoke(name)).await;
         assert_eq!(code, "InvalidParameterValueException");
         assert!(text.starts_with("The invoked function is enabled with tenancy configuration."), "{text}");
-        let (code, _, text) = fixture.error(of_tenant(name, "blue")).await;
-        assert_eq!(code, "InvalidParameterValueException");
-        assert!(text.starts_with("Freehold does not support TenancyConfig (yet):"), "{text}");
+        assert_eq!(fixture.error(with_header(invoke(name), "x-amz-invocation-type", "DryRun")).await.0, code);
+    }
+    assert!(fixture.executor.events.lock().unwrap().is_empty(), "nothing ran without its tenant");
+    for (name, tenant) in [("f", "blue"), ("f:1", "b 1_:/=+-@.")] {
+        fixture.send(of_tenant(name, tenant)).await.unwrap();
+        assert_eq!(fixture.invoked().1.tenant_id.as_deref(), Some(tenant));
     }
     let (_, _, text) = fixture.error(of_tenant("plain", "blue")).await;
     assert!(text.starts_with("The invoked function is not enabled with tenancy configuration."), "{text}");
     for tenant in ["", "a,b", &"t".repeat(257)] {
         assert_eq!(fixture.error(of_tenant("f", tenant)).await.0, "ValidationException", "{tenant}");
     }
-    assert!(fixture.executor.events.lock().unwrap().is_empty(), "nothing ran mixed");
+    assert_eq!(fixture.executor.events.lock().unwrap().len(), 2, "nothing else ran");
+    fixture.send(invoke("plain")).await.unwrap();
+    assert_eq!(fixture.invoked().1.tenant_id, None);
 }
 
 #[tokio::test]

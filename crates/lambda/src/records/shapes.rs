@@ -1,59 +1,14 @@
-//! What is stored of functions. Versioned: a field is added as an option or with a default, never changed in meaning.
-//!
-//! | table | what |
-//! |---|---|
-//! | [`FUNCTIONS`] | a function: its `$LATEST` version, and what all its versions share |
-//! | [`VERSIONS`] | a published version: what runs never changes again |
-//! | [`NUMBERS`] | the last number given under a name; it outlives the function, so that no number is given twice |
-//! | [`ALIASES`] | an alias |
-//! | [`POLICIES`] | who else may do what with a function, a version or an alias |
-//! | [`RESERVATIONS`] | the concurrency that belongs to a function |
-//! | [`USAGE`] | how much there is: see `usage` |
-//! | [`SIGNING`], [`SIGNING_USES`] | code-signing configurations, and the functions that each is for |
-//! | [`CODE_USES`] | by the hash of each zip the versions that use it: whether it is still needed is one short scan |
-//!
-//! (The tables of layers are in `layers::records`.)
-//!
-//! What belongs together is written in one transaction.
+//! The records' shapes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use freehold_base::id::RevisionId;
-use freehold_store::keyspace::{
-    LAMBDA_ALIASES, LAMBDA_CODE, LAMBDA_FUNCTIONS, LAMBDA_NUMBERS, LAMBDA_POLICIES, LAMBDA_RESERVED,
-    LAMBDA_SIGNING, LAMBDA_SIGNING_USES, LAMBDA_USAGE, LAMBDA_VERSIONS,
-};
-use freehold_store::{BlobId, Key, Part, PartValue, Read, Record, StoreError, Table, Transaction};
+use freehold_store::{BlobId, Record};
 use serde::{Deserialize, Serialize};
 
 use crate::code;
-use crate::error::LambdaError;
 use crate::layers::AttachedLayer;
-use crate::names::{FunctionId, LATEST};
 use crate::policy::Document;
-use crate::usage;
-
-/// The functions: account, region, name.
-pub(crate) const FUNCTIONS: Table<FunctionRecord> = Table::new(LAMBDA_FUNCTIONS);
-/// Their published versions: account, region, name, number.
-pub(crate) const VERSIONS: Table<PublishedRecord> = Table::new(LAMBDA_VERSIONS);
-/// The last number given: account, region, name.
-pub(crate) const NUMBERS: Table<NumberRecord> = Table::new(LAMBDA_NUMBERS);
-/// Aliases: account, region, name, alias.
-pub(crate) const ALIASES: Table<AliasRecord> = Table::new(LAMBDA_ALIASES);
-/// Resource-based policies: account, region, name, and `$LATEST` (for the function itself), a number or an alias.
-pub(crate) const POLICIES: Table<PolicyRecord> = Table::new(LAMBDA_POLICIES);
-/// Reserved concurrency: account, region, name.
-pub(crate) const RESERVATIONS: Table<ReservationRecord> = Table::new(LAMBDA_RESERVED);
-/// What an account has in a region, divided into counters: account, region, counter.
-pub(crate) const USAGE: Table<UsageRecord> = Table::new(LAMBDA_USAGE);
-/// Code-signing configurations: account, region, id.
-pub(crate) const SIGNING: Table<SigningRecord> = Table::new(LAMBDA_SIGNING);
-/// The functions that are deployed by each: account, region, id, name.
-pub(crate) const SIGNING_USES: Table<SigningUse> = Table::new(LAMBDA_SIGNING_USES);
-/// Who uses a zip (or what layers are merged to): its hash, then account, region, name and version. A layer's name is
-/// written with `layer:` before it, which no function's name has.
-pub(crate) const CODE_USES: Table<CodeUse> = Table::new(LAMBDA_CODE);
 
 /// One function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,9 +65,31 @@ pub(crate) struct VersionRecord {
     pub(crate) deployment: String,
     #[serde(default)]
     pub(crate) runtime_management: RuntimeManagement,
+    /// How far the snapshot is from which its environments start.
+    #[serde(default)]
+    pub(crate) snapshot: Snapshot,
 }
 
-/// A published version. Nothing of it changes but its revision, which a policy on it moves.
+/// The snapshot of a published version that is to start from one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Snapshot {
+    /// It starts without one.
+    #[default]
+    None,
+    /// It is being made: the version takes no events yet.
+    Pending,
+    /// It was made. After a restart of the server it is made again; the version takes events meanwhile.
+    Made,
+    /// It could not be made: the version takes no events, ever.
+    Failed {
+        /// Why, for people.
+        reason: String,
+        /// AWS's code for it.
+        code: String,
+    },
+}
+
+/// A published version. Nothing of it changes but its revision, which a policy on it moves, and its snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PublishedRecord {
     pub(crate) version: VersionRecord,
@@ -228,6 +205,15 @@ pub(crate) struct ReservationRecord {
     pub(crate) executions: u32,
 }
 
+/// Environments of a version, or of the version that an alias leads to, that are kept ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProvisionedRecord {
+    /// How many; at least one.
+    pub(crate) executions: u32,
+    /// Wall time of the last change by a client, in ms since 1970.
+    pub(crate) last_modified_ms: i64,
+}
+
 /// A share of what an account has in a region.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UsageRecord {
@@ -290,6 +276,10 @@ impl Record for ReservationRecord {
     const VERSION: u8 = 1;
 }
 
+impl Record for ProvisionedRecord {
+    const VERSION: u8 = 1;
+}
+
 impl Record for UsageRecord {
     const VERSION: u8 = 1;
 }
@@ -304,124 +294,4 @@ impl Record for SigningUse {
 
 impl Record for CodeUse {
     const VERSION: u8 = 1;
-}
-
-/// Writes `record` as the function's new state, `old` being what it replaces.
-pub(crate) async fn put(
-    transaction: &Transaction,
-    id: &FunctionId,
-    old: Option<&FunctionRecord>,
-    record: &FunctionRecord,
-) -> Result<(), StoreError> {
-    FUNCTIONS.put(transaction, &id.parts(), record)?;
-    let size = |record: &FunctionRecord| usage::signed(record.latest.code.size_bytes);
-    let growth = size(record) - old.map_or(0, size);
-    usage::add(transaction, id, i64::from(old.is_none()), growth).await?;
-    let before = old.map(|old| old.latest.code_uses()).unwrap_or_default();
-    let after = record.latest.code_uses();
-    for unused in before.difference(&after) {
-        CODE_USES.delete(transaction, &use_parts(unused, id, LATEST));
-    }
-    for used in after.difference(&before) {
-        CODE_USES.put(transaction, &use_parts(used, id, LATEST), &CodeUse {})?;
-    }
-    Ok(())
-}
-
-/// Writes a version that was published under `number`.
-pub(crate) async fn put_version(
-    transaction: &Transaction,
-    id: &FunctionId,
-    number: u64,
-    record: &PublishedRecord,
-) -> Result<(), StoreError> {
-    NUMBERS.put(transaction, &id.parts(), &NumberRecord { last: number })?;
-    VERSIONS.put(transaction, &id.version_parts(number), record)?;
-    usage::add(transaction, id, 0, usage::signed(record.version.code.size_bytes)).await?;
-    for used in record.version.code_uses() {
-        CODE_USES.put(transaction, &use_parts(&used, id, &number.to_string()), &CodeUse {})?;
-    }
-    Ok(())
-}
-
-/// Deletes a published version.
-pub(crate) async fn delete_version(
-    transaction: &Transaction,
-    id: &FunctionId,
-    number: u64,
-    old: &PublishedRecord,
-) -> Result<(), StoreError> {
-    VERSIONS.delete(transaction, &id.version_parts(number));
-    POLICIES.delete(transaction, &id.policy_parts(&number.to_string()));
-    for used in old.version.code_uses() {
-        CODE_USES.delete(transaction, &use_parts(&used, id, &number.to_string()));
-    }
-    usage::add(transaction, id, 0, -usage::signed(old.version.code.size_bytes)).await
-}
-
-/// Deletes the function with all that belongs to it, and gives the versions that it had.
-pub(crate) async fn delete(
-    transaction: &Transaction,
-    id: &FunctionId,
-    old: FunctionRecord,
-) -> Result<Vec<VersionRecord>, StoreError> {
-    FUNCTIONS.delete(transaction, &id.parts());
-    RESERVATIONS.delete(transaction, &id.parts());
-    if let Some(signing) = &old.signing {
-        SIGNING_USES.delete(transaction, &id.signing_parts(signing));
-    }
-    usage::add(transaction, id, -1, -usage::signed(old.latest.code.size_bytes)).await?;
-    for used in old.latest.code_uses() {
-        CODE_USES.delete(transaction, &use_parts(&used, id, LATEST));
-    }
-    let mut versions = vec![old.latest];
-    for (number, published) in published(transaction, id).await? {
-        delete_version(transaction, id, number, &published).await?;
-        versions.push(published.version);
-    }
-    for (key, _) in ALIASES.all(transaction, &id.parts()).await? {
-        transaction.delete(key);
-    }
-    for (key, _) in POLICIES.all(transaction, &id.parts()).await? {
-        transaction.delete(key);
-    }
-    Ok(versions)
-}
-
-/// Fails with AWS's answer if there is no such function.
-pub(crate) async fn require_function(
-    read: &impl Read,
-    id: &FunctionId,
-) -> Result<FunctionRecord, LambdaError> {
-    FUNCTIONS.get(read, &id.parts()).await?.ok_or_else(|| LambdaError::FunctionNotFound(id.arn()))
-}
-
-/// The published versions of a function, oldest first.
-pub(crate) async fn published(
-    read: &impl Read,
-    id: &FunctionId,
-) -> Result<Vec<(u64, PublishedRecord)>, StoreError> {
-    let found = VERSIONS.all(read, &id.parts()).await?;
-    Ok(found.into_iter().filter_map(|(key, record)| Some((number_in(&key)?, record))).collect())
-}
-
-/// The number in a version's key.
-pub(crate) fn number_in(key: &Key) -> Option<u64> {
-    match VERSIONS.parts(key)?.pop() {
-        Some(PartValue::Number(number)) => Some(number),
-        _ => None,
-    }
-}
-
-/// The alias's name in its key.
-pub(crate) fn alias_in(key: &Key) -> Option<String> {
-    match ALIASES.parts(key)?.pop() {
-        Some(PartValue::Text(name)) => Some(name),
-        _ => None,
-    }
-}
-
-fn use_parts<'a>(zip: &'a BlobId, id: &'a FunctionId, version: &'a str) -> [Part<'a>; 5] {
-    let [account, region, name] = id.parts();
-    [Part::Text(zip.as_str()), account, region, name, Part::Text(version)]
 }

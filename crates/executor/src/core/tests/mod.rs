@@ -1,11 +1,16 @@
-//! The policy, case by case.
+//! The policy, case by case: here an event's way to an environment and an environment's life.
+
+mod limits;
+mod memory;
+mod provisioning;
+mod tenants;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Action, Core, EnvironmentId, EventId, Fate, Init, Rejection};
-use crate::event::{FunctionVersion, ThrottleReason};
+use super::{Action, Arrival, Core, EnvironmentId, EventId, Fate, Init, Purpose, Rejection};
+use crate::event::FunctionVersion;
 use crate::limits::Limits;
 use crate::logging::Logging;
 
@@ -45,7 +50,47 @@ impl Bench {
     }
 
     fn arrive(&mut self, version: &Arc<FunctionVersion>) -> Result<EventId, Rejection> {
-        self.core.arrive(self.now, version)
+        self.arrive_at(version, &version.function_arn)
+    }
+
+    fn arrive_at(&mut self, version: &Arc<FunctionVersion>, target: &str) -> Result<EventId, Rejection> {
+        self.core.arrive(self.now, Arrival { version, target, tenant: None })
+    }
+
+    fn arrive_for(&mut self, version: &Arc<FunctionVersion>, tenant: &str) -> Result<EventId, Rejection> {
+        let target = &version.function_arn;
+        self.core.arrive(self.now, Arrival { version, target, tenant: Some(tenant) })
+    }
+
+    /// What was started since the last look; nothing else may have happened.
+    fn starts(&mut self) -> Vec<EnvironmentId> {
+        self.actions()
+            .into_iter()
+            .map(|action| match action {
+                Action::Start { environment, .. } => environment,
+                other => panic!("only starts were expected, got {other:?}"),
+            })
+            .collect()
+    }
+
+    /// What was dropped since the last look; nothing else may have happened.
+    fn drops(&mut self) -> Vec<EnvironmentId> {
+        self.actions()
+            .into_iter()
+            .map(|action| match action {
+                Action::Drop { environment } => environment,
+                other => panic!("only drops were expected, got {other:?}"),
+            })
+            .collect()
+    }
+
+    fn succeed(&mut self, environment: EnvironmentId) {
+        self.core.init_ended(self.now, environment, Init::Succeeded);
+    }
+
+    fn finish(&mut self, environment: EnvironmentId) {
+        self.core.answered(self.now, environment);
+        self.core.ready(self.now, environment);
     }
 
     fn started(&mut self) -> EnvironmentId {
@@ -74,6 +119,7 @@ impl Bench {
         environment
     }
 
+    /// Lets time pass at once.
     fn pass(&mut self, time: Duration) {
         self.now += time;
         self.core.tick(self.now);
@@ -193,63 +239,6 @@ fn back_to_back_events_neither_freeze_nor_thaw() {
 }
 
 #[test]
-fn limits_reject_with_aws_reasons() {
-    let limits = Limits { account_concurrency: 5, ..Limits::default() };
-    let mut bench = Bench::new(limits);
-    let (plain, reserved, closed) = (version("plain", "1"), version("reserved", "2"), version("closed", "3"));
-    bench.core.set_reserved(bench.now, &reserved.function_arn, Some(2));
-    bench.core.set_reserved(bench.now, &closed.function_arn, Some(0));
-    let throttled = |reason| Err(Rejection::Throttled(reason));
-    assert_eq!(bench.arrive(&closed), throttled(ThrottleReason::ReservedConcurrency));
-    for _ in 0..2 {
-        bench.arrive(&reserved).expect("within what is reserved");
-    }
-    assert_eq!(bench.arrive(&reserved), throttled(ThrottleReason::ReservedConcurrency));
-    for _ in 0..3 {
-        bench.arrive(&plain).expect("within what is left");
-    }
-    assert_eq!(bench.arrive(&plain), throttled(ThrottleReason::Concurrency));
-    bench.core.set_reserved(bench.now, &reserved.function_arn, None);
-    assert_eq!(
-        bench.arrive(&plain),
-        throttled(ThrottleReason::Concurrency),
-        "the account's limit holds for all"
-    );
-}
-
-#[test]
-fn scaling_and_request_rates_are_limited_per_function() {
-    let limits =
-        Limits { scaling_burst: 2, requests_per_concurrency: 1, account_concurrency: 8, ..Limits::default() };
-    let mut bench = Bench::new(limits.clone());
-    let hello = version("hello", "1");
-    bench.arrive(&hello).expect("admitted");
-    bench.arrive(&hello).expect("admitted");
-    assert_eq!(bench.arrive(&hello), Err(Rejection::Throttled(ThrottleReason::Concurrency)));
-    bench.arrive(&version("other", "2")).expect("another function has its own rate");
-    bench.pass(limits.scaling_period);
-    bench.arrive(&hello).expect("replenished");
-
-    let mut bench = Bench::new(limits);
-    let environment = bench.warm(&hello);
-    let mut rejected = 0;
-    for _ in 0..8 {
-        match bench.arrive(&hello) {
-            Ok(_) => {
-                bench.dispatched();
-                bench.core.answered(bench.now, environment);
-                bench.core.ready(bench.now, environment);
-            }
-            Err(rejection) => {
-                assert_eq!(rejection, Rejection::Throttled(ThrottleReason::FunctionRate));
-                rejected += 1;
-            }
-        }
-    }
-    assert_eq!(rejected, 1, "eight requests a second, one of which made the environment");
-}
-
-#[test]
 fn an_event_that_its_environment_never_saw_is_given_to_another() {
     let mut bench = Bench::new(Limits::default());
     let hello = version("hello", "1");
@@ -258,7 +247,7 @@ fn an_event_that_its_environment_never_saw_is_given_to_another() {
     bench.dispatched();
     bench.core.dead(bench.now, warm, Fate::Untouched);
     let other = bench.started();
-    bench.core.init_ended(bench.now, other, Init::Failed);
+    bench.core.init_ended(bench.now, other, Init::Failed("why".into()));
     assert_eq!(bench.dispatched(), (other, event), "after a failed init the event runs the init again");
     bench.core.dead(bench.now, other, Fate::Ended);
     assert_eq!((bench.core.in_flight(), bench.core.environments()), (0, 0));
@@ -270,7 +259,7 @@ fn a_failed_start_rejects_the_event_that_waited_longest() {
     let hello = version("hello", "1");
     let event = bench.arrive(&hello).expect("admitted");
     let environment = bench.started();
-    bench.core.start_failed(bench.now, environment);
+    bench.core.start_failed(bench.now, environment, "why");
     let actions = bench.actions();
     assert!(
         matches!(actions.as_slice(), [Action::Reject { event: rejected, rejection: Rejection::Failed(failed) }]
@@ -318,4 +307,32 @@ fn stopping_lets_events_end_and_aborting_does_not() {
     let actions = bench.actions();
     assert!(matches!(actions.as_slice(), [Action::Drop { .. }]), "{actions:?}");
     assert_eq!((bench.core.in_flight(), bench.core.environments()), (0, 0));
+}
+
+#[test]
+fn an_environment_made_ahead_is_idle_when_the_event_comes() {
+    let mut bench = Bench::new(Limits::default());
+    let hello = version("hello", "1");
+    let ahead = bench.core.prewarm(bench.now, &hello).expect("nothing speaks against it");
+    let actions = bench.actions();
+    assert!(
+        matches!(actions.as_slice(), [Action::Start { environment, purpose: Purpose::Prewarm, .. }]
+            if *environment == ahead),
+        "{actions:?}"
+    );
+    bench.succeed(ahead);
+    assert!(bench.actions().is_empty(), "it waits for an event");
+    let event = bench.arrive(&hello).expect("admitted");
+    assert_eq!(bench.dispatched(), (ahead, event));
+
+    bench.core.retire(bench.now, "1");
+    assert_eq!(
+        bench.core.prewarm(bench.now, &hello),
+        None,
+        "there is nothing to expect of what was replaced"
+    );
+    let failing = bench.core.prewarm(bench.now, &version("other", "2")).expect("nothing speaks against it");
+    bench.actions();
+    bench.core.init_ended(bench.now, failing, Init::Failed("why".into()));
+    assert_eq!(bench.drops(), [failing], "there is no event to run its Init again");
 }
