@@ -1,9 +1,13 @@
 """Extensions in layers: what they see of a function's life, what they hear of its log, and how little harm they can do."""
 
 import json
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
+import urllib3
 
 from harness.functions import EXECUTABLE, zip_of
 from harness.waiting import wait_until
@@ -100,6 +104,8 @@ while True:
         done = lambda event, wanted: event["type"] == "platform.runtimeDone" and event["record"]["requestId"] == wanted
         say("heard", *wait_for(lambda each: done(each, event["requestId"])))
 '''
+#: An internal extension that people use: all it does is to register, so that the function hears SIGTERM.
+PUBLISHED = "lambda-sigterm==0.1.2"
 #: A function that answers what extensions have left for it, and has a manner of ending.
 FUNCTION = """
 import os, signal, sys
@@ -251,3 +257,21 @@ def test_an_extension_that_never_registers(extended):
     """It costs the ten seconds of Init, then the event's own time."""
     function = extended("mute", Timeout=3)
     assert function().failure()[0] == "Sandbox.Timedout"
+
+
+def test_a_published_internal_extension(make, client, python, log_of, tmp_path):
+    """The package lambda-sigterm from PyPI, unchanged: the function hears SIGTERM because of it."""
+    fetched = subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", tmp_path, PUBLISHED], capture_output=True,
+                             text=True, check=False)
+    if fetched.returncode:
+        pytest.skip(f"pip could not fetch {PUBLISHED}: {fetched.stderr[-200:]}")
+    files = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*.py")}
+    packages = Path(urllib3.__file__).parents[1]  # what it needs and does not say
+    files |= {str(path.relative_to(packages)): path.read_bytes() for path in (packages / "urllib3").rglob("*.py")}
+    function = make(python, "lambda_function.handler", files | {
+        "lambda_function.py": "import lambda_sigterm\nlambda_sigterm.register()\n" + FUNCTION})
+    first, second = function(), function()
+    assert first.value() == second.value() == []
+    assert "EXTENSION\tName: lambda-sigterm\tState: Ready\tEvents: []" in first.log
+    retire(client, function)
+    wait_until(lambda: "the function hears SIGTERM" in log_of(function), "SIGTERM is heard")

@@ -16,124 +16,13 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::extension::{EventKind, Extension, State, valid};
 use super::failure::{Failure, signal_name};
 use crate::event::FunctionVersion;
 use crate::runtime_api::{Invocation, Refusal, Registered, When};
 
 /// Extensions of one environment. Source: "Extensions API", and the error `Extension.TooManyExtensions`.
 pub(super) const MAX_EXTENSIONS: usize = freehold_sandbox::options::COMPANIONS_MAX;
-
-/// What an extension can be told of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EventKind {
-    Invoke,
-    Shutdown,
-}
-
-impl EventKind {
-    fn named(name: &str) -> Option<Self> {
-        match name {
-            "INVOKE" => Some(Self::Invoke),
-            "SHUTDOWN" => Some(Self::Shutdown),
-            _ => None,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Invoke => "INVOKE",
-            Self::Shutdown => "SHUTDOWN",
-        }
-    }
-}
-
-/// Where an extension is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Started,
-    Registered,
-    Ready,
-    Running,
-    InitError,
-    ExitError,
-    Exited,
-    LaunchError,
-}
-
-impl State {
-    /// AWS's name.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Started => "Started",
-            Self::Registered => "Registered",
-            Self::Ready => "Ready",
-            Self::Running => "Running",
-            Self::InitError => "InitError",
-            Self::ExitError => "ExitError",
-            Self::Exited => "Exited",
-            Self::LaunchError => "LaunchError",
-        }
-    }
-}
-
-struct Extension {
-    name: String,
-    id: Uuid,
-    external: bool,
-    state: State,
-    events: Vec<EventKind>,
-    error_type: Option<String>,
-    /// Its long poll.
-    asking: Option<oneshot::Sender<Result<Bytes, Refusal>>>,
-    /// An event that it has not asked for yet.
-    pending: Option<Bytes>,
-}
-
-impl Extension {
-    fn new(name: String, external: bool) -> Self {
-        Self {
-            name,
-            id: Uuid::new_v4(),
-            external,
-            state: State::Started,
-            events: Vec::new(),
-            error_type: None,
-            asking: None,
-            pending: None,
-        }
-    }
-
-    fn wants(&self, event: EventKind) -> bool {
-        self.events.contains(&event)
-    }
-
-    fn is_over(&self) -> bool {
-        matches!(self.state, State::InitError | State::ExitError | State::Exited | State::LaunchError)
-    }
-
-    /// Gives it an event, now or when it asks.
-    fn offer(&mut self, event: &Bytes) {
-        if self.is_over() {
-            return;
-        }
-        self.state = State::Running;
-        self.pending = match self.asking.take() {
-            Some(asking) => asking.send(Ok(event.clone())).err().and_then(Result::ok),
-            None => Some(event.clone()),
-        };
-    }
-
-    fn invalid_state(&self, to: &str, who: &str) -> Refusal {
-        let from = self.state.name();
-        Refusal::forbidden(
-            "Extension.InvalidExtensionState",
-            format!(
-                "State transition from {from} to {to} failed for extension {who}. Error: State transition is not \
-                 allowed"
-            ),
-        )
-    }
-}
 
 /// What the log says of an extension at the end of Init.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -247,33 +136,11 @@ impl Extensions {
 
     /// It asks for its next event. The reply is kept until there is one.
     pub(super) fn next(&mut self, id: Uuid, reply: oneshot::Sender<Result<Bytes, Refusal>>) {
-        let refusal = match self.find(id) {
-            None => unknown(format!("Unknown extension {id}")),
-            Some(extension) => {
-                let is_waiting = extension.asking.as_ref().is_some_and(|asking| !asking.is_closed());
-                match extension.state {
-                    State::Registered | State::Running => match extension.pending.take() {
-                        Some(event) => {
-                            extension.pending = reply.send(Ok(event)).err().and_then(Result::ok);
-                            return;
-                        }
-                        None => {
-                            extension.state = State::Ready;
-                            extension.asking = Some(reply);
-                            return;
-                        }
-                    },
-                    // A long poll that was given up makes room for another.
-                    State::Ready if !is_waiting => {
-                        extension.asking = Some(reply);
-                        return;
-                    }
-                    _ => extension.invalid_state("Ready", &id.to_string()),
-                }
-            }
-        };
-        // If it has gone meanwhile, it does not want to know.
-        let _ = reply.send(Err(refusal));
+        match self.find(id) {
+            Some(extension) => extension.next(reply),
+            // If it has gone meanwhile, it does not want to know.
+            None => drop(reply.send(Err(unknown(format!("Unknown extension {id}"))))),
+        }
     }
 
     /// It says that it has failed.
@@ -398,17 +265,6 @@ impl Extensions {
 
     fn find(&mut self, id: Uuid) -> Option<&mut Extension> {
         self.all.iter_mut().find(|extension| extension.id == id)
-    }
-}
-
-fn valid(event: &str, external: bool) -> Result<EventKind, Refusal> {
-    let refuse = |why: &str| Refusal::forbidden("Extension.InvalidEventType", format!("{event}: {why}"));
-    match EventKind::named(event) {
-        None => Err(refuse("ErrorInvalidEventType")),
-        Some(EventKind::Shutdown) if !external => {
-            Err(refuse("ShutdownEventNotSupportedForInternalExtension"))
-        }
-        Some(kind) => Ok(kind),
     }
 }
 

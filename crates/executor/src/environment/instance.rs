@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,10 +12,11 @@ use freehold_runtimes::catalog::{Catalog, Installed};
 use freehold_runtimes::launch::{self, Settings, check_entrypoint};
 use freehold_runtimes::template::{can_begin_from_template, snapshot_argument};
 use freehold_sandbox::image::Image;
-use freehold_sandbox::spec::{self, Beginning, CompanionExits, Exit, Network, SandboxError, Spec};
+use freehold_sandbox::spec::{self, Beginning, Exit, Network, SandboxError, Spec};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
+use super::companions::{self, Companions};
 use super::extensions::{Extensions, MAX_EXTENSIONS};
 use super::failure::Failure;
 use super::identity;
@@ -25,9 +25,6 @@ use crate::event::{FunctionVersion, InvokeError, RoleIdentity};
 use crate::executor::Shell;
 use crate::logging::LogFormat;
 use crate::runtime_api::{Call, Invocation, Server};
-
-/// Files of `/opt/extensions` that are looked at: far more than may run.
-const EXTENSION_FILES: usize = 1_000;
 
 /// Where the Runtime API listens inside.
 const RUNTIME_API: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001);
@@ -167,51 +164,6 @@ impl Instance {
     }
 }
 
-/// The ends of external extensions' programs.
-#[derive(Default)]
-pub(super) struct Companions(Option<Watched>);
-
-struct Watched {
-    environment: Arc<dyn spec::Environment>,
-    known: CompanionExits,
-    next: Pin<Box<dyn Future<Output = CompanionExits> + Send>>,
-}
-
-impl Companions {
-    fn watch(environment: &Arc<dyn spec::Environment>) -> Self {
-        let (environment, known) = (Arc::clone(environment), CompanionExits::default());
-        Self(Some(Watched { next: after(&environment, known), environment, known }))
-    }
-
-    /// Whether there are none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
-    /// Waits until there are more of them, and gives all; for ever where there are no programs. May be dropped and called
-    /// again.
-    pub(super) async fn ended(&mut self) -> CompanionExits {
-        let Some(watched) = &mut self.0 else { return std::future::pending().await };
-        let exits = (&mut watched.next).await;
-        watched.next = match exits == watched.known {
-            // The environment is gone, of which its own program's end tells.
-            true => Box::pin(std::future::pending()),
-            false => after(&watched.environment, exits),
-        };
-        watched.known = exits;
-        exits
-    }
-}
-
-/// What comes after what is known.
-fn after(
-    environment: &Arc<dyn spec::Environment>,
-    known: CompanionExits,
-) -> Pin<Box<dyn Future<Output = CompanionExits> + Send>> {
-    let environment = Arc::clone(environment);
-    Box::pin(async move { environment.companions_ended(known.iter().flatten().count()).await })
-}
-
 async fn possible(what: &str, deed: impl Future<Output = Result<(), SandboxError>>) -> bool {
     let error = match tokio::time::timeout(FREEZE_TIMEOUT, deed).await {
         Ok(Ok(())) => return true,
@@ -307,11 +259,8 @@ pub(super) async fn start(
     };
     begun(&plan.installed, !plan.extensions.is_empty());
     if plan.extensions.len() > MAX_EXTENSIONS {
-        return Err(StartError::Extensions(launch_error(
-            &plan.extensions,
-            MAX_EXTENSIONS,
-            "ErrTooManyExtensions",
-        )));
+        let many = companions::launch_error(&plan.extensions, MAX_EXTENSIONS, "ErrTooManyExtensions");
+        return Err(StartError::Extensions(many));
     }
     let image = plan.begin(shell, version, rung)?;
     // A program of the function's own that cannot be executed is the function's fault; an interpreter is not.
@@ -320,7 +269,8 @@ pub(super) async fn start(
     let (environment, channels) = started
         .map_err(|_| InvokeError::Environment(format!("the sandbox did not start within {START_TIMEOUT:?}")))?
         .map_err(|error| {
-            refused_extension(&error, &plan.extensions).unwrap_or_else(|| refused(&error, own.as_deref()))
+            let extensions = companions::refused(&error, &plan.extensions);
+            extensions.map_or_else(|| refused(&error, own.as_deref()), StartError::Extensions)
         })?;
     let started = shell.clock.monotonic();
     let mut listeners = channels.listeners.into_iter();
@@ -374,21 +324,6 @@ fn refused(error: &SandboxError, own_program: Option<&str>) -> StartError {
     StartError::Impossible(InvokeError::Environment(error.to_string()))
 }
 
-/// The sandbox could not start an extension.
-fn refused_extension(error: &SandboxError, names: &[String]) -> Option<StartError> {
-    let SandboxError::CompanionNotExecutable { program, reason, .. } = error else { return None };
-    let index = names.iter().position(|name| program.ends_with(name)).unwrap_or_default();
-    let message = format!("fork/exec {}: {}", program.display(), reason.to_lowercase());
-    Some(StartError::Extensions(launch_error(names, index, &message)))
-}
-
-/// Extensions of which the one at this place could not be started, nor those behind it.
-fn launch_error(names: &[String], index: usize, message: &str) -> Extensions {
-    let mut extensions = Extensions::started(&names[..=index.min(names.len() - 1)]);
-    extensions.not_started(index, message);
-    extensions
-}
-
 /// The listener was made in the sandbox's network namespace and is non-blocking already.
 fn listen(descriptor: OwnedFd) -> std::io::Result<TcpListener> {
     TcpListener::from_std(std::net::TcpListener::from(descriptor))
@@ -429,15 +364,8 @@ fn plan(
             initialization_type,
         },
     );
-    let extensions = external_extensions(version.layers.as_deref());
-    let companions = match extensions.is_empty() {
-        true => spec::Companions::default(),
-        false => spec::Companions {
-            programs: extensions.iter().map(|name| Path::new(launch::EXTENSIONS_ROOT).join(name)).collect(),
-            variables: launch::extension_variables(&launch.variables),
-            working_directory: "/".into(),
-        },
-    };
+    let extensions = companions::names(version.layers.as_deref());
+    let companions = companions::programs(&extensions, &launch.variables);
     let mut mounts = launch.mounts;
     mounts.extend(catalog.sdk(&installed));
     let spec = Spec {
@@ -462,43 +390,7 @@ fn plan(
 /// Whether programs run beside the runtime's in the version's environments.
 pub(super) async fn has_external_extensions(version: &FunctionVersion) -> Result<bool, InvokeError> {
     let layers = version.layers.clone();
-    tokio::task::spawn_blocking(move || !external_extensions(layers.as_deref()).is_empty())
+    tokio::task::spawn_blocking(move || !companions::names(layers.as_deref()).is_empty())
         .await
         .map_err(|error| InvokeError::Environment(error.to_string()))
-}
-
-/// The names of the external extensions in a layers folder, sorted: whatever is in `extensions` but no folder. A link in the
-/// folder's place is not followed: out here it could lead anywhere.
-fn external_extensions(layers: Option<&Path>) -> Vec<String> {
-    let folder = layers.map(|layers| layers.join("extensions"));
-    let folder = folder.filter(|folder| folder.symlink_metadata().is_ok_and(|found| found.is_dir()));
-    let Some(entries) = folder.and_then(|folder| std::fs::read_dir(folder).ok()) else {
-        return Vec::new();
-    };
-    let files = entries
-        .take(EXTENSION_FILES)
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
-    let mut names: Vec<String> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    names.sort_unstable();
-    names
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_files_of_a_real_folder_are_extensions() {
-        let layers = tempfile::tempdir().expect("a folder");
-        assert!(external_extensions(None).is_empty());
-        assert!(external_extensions(Some(layers.path())).is_empty());
-        std::os::unix::fs::symlink("/etc", layers.path().join("extensions")).expect("a link");
-        assert!(external_extensions(Some(layers.path())).is_empty(), "a link is not followed");
-        std::fs::remove_file(layers.path().join("extensions")).expect("removed");
-        std::fs::create_dir_all(layers.path().join("extensions/folder")).expect("a folder");
-        std::fs::write(layers.path().join("extensions/b"), "").expect("a file");
-        std::os::unix::fs::symlink("b", layers.path().join("extensions/a")).expect("a link");
-        assert_eq!(external_extensions(Some(layers.path())), ["a", "b"]);
-    }
 }

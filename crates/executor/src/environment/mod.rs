@@ -7,7 +7,8 @@
 //!
 //! - [`mod@self`]: [`spawn`], the life cycle, what happens between events
 //! - `invocation`: one event from dispatch to answer; `init`: the Init phase
-//! - `extensions`: who of them is there and does what; `listening`: what they ask; `late`: events that they outlast
+//! - `extensions`, each an `extension`: who of them is there and does what; `companions`: their programs;
+//!   `listening`: what they ask; `late`: events that they outlast
 //! - `shutdown`: how an environment ends
 //! - `snapshot`: Init alone, for an image that later environments begin from
 //! - `instance`: the running sandbox and what hangs on it; `identity`: its names and credentials
@@ -16,6 +17,8 @@
 //! The task owns all of its environment's state; others reach it by [`Command`]s alone. If it panics, its environment
 //! dies with it and no other notices. After a timeout or a crash the sandbox is removed and the task ends.
 
+mod companions;
+mod extension;
 mod extensions;
 mod failure;
 mod identity;
