@@ -104,6 +104,3 @@ fn protect(file: &OwnedFd, mode: u32) -> nix::Result<()> {
     fchmod(file, Mode::from_bits_truncate(mode))?;
     fcntl(file.as_fd(), FcntlArg::F_ADD_SEALS(SealFlag::all())).map(drop)
 }
-
-#[cfg(all(test, target_arch = "x86_64"))]
-mod tests;
