@@ -29,6 +29,10 @@ const STUB_STEP: u64 = 0x10_0000_0000;
 const STUB_BYTES: u64 = 16 << 20;
 /// The part of that for the kernel's pages.
 const ASIDE_BYTES: u64 = 1 << 20;
+/// Where in it the copy's variables are mapped, and what they take at most there, in bytes: a function's
+/// own are 4 KiB.
+const VARIABLES_AT: u64 = STUB_BYTES / 2;
+const VARIABLES_BYTES: u64 = 32 << 10;
 /// The stack of a main thread, in bytes: what AWS and Linux have by default.
 const STACK_BYTES: u64 = 8 << 20;
 /// A thread of the same process, as the C library makes them.
@@ -54,7 +58,7 @@ pub(super) fn program(captured: &Captured) -> io::Result<Vec<u8>> {
     let Steps { mut builder, steps, .. } = plan;
     let first = builder.steps(&steps);
     let program = builder.finish(first);
-    if program.len() as u64 > STUB_BYTES - ASIDE_BYTES {
+    if program.len() as u64 > VARIABLES_AT {
         return Err(io::Error::other("it has too many mappings"));
     }
     Ok(program)
@@ -198,8 +202,20 @@ impl Steps {
     /// What the kernel keeps of a process beside its memory.
     fn notes(&mut self, captured: &Captured) -> io::Result<()> {
         const PR_SET_MM_MAP: u64 = 14;
+        // Who reads `/proc/PID/environ` finds the copy's own variables, which are what the gate holds: with zeroes behind them,
+        // since their length is not known here. (It shows nothing of a file, so they cannot be mapped.)
+        let (variables, gate) = (self.base + VARIABLES_AT, u64::from(GATE));
+        self.map_nothing(
+            variables,
+            VARIABLES_BYTES,
+            (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE).bits() as u64,
+        );
+        self.must(libc::SYS_read, [gate, variables, VARIABLES_BYTES, 0, 0, 0]);
+        self.must_be(libc::SYS_lseek, [gate, 0, 0, 0, 0, 0], 0);
+        let mut places = captured.places;
+        [places[9], places[10]] = [variables, variables + VARIABLES_BYTES];
         let auxiliary = self.builder.data(&captured.auxiliary);
-        let mut map: Vec<u8> = captured.places.iter().flat_map(|place| place.to_ne_bytes()).collect();
+        let mut map: Vec<u8> = places.iter().flat_map(|place| place.to_ne_bytes()).collect();
         map.extend_from_slice(&auxiliary.to_ne_bytes());
         map.extend_from_slice(&(captured.auxiliary.len() as u32).to_ne_bytes());
         // No other executable file.

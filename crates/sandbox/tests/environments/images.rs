@@ -53,14 +53,14 @@ async fn a_copy_goes_on_where_the_template_waited() {
     let host = Host::start();
     let image = capture(
         &host,
-        "told = gate(); print(told['TOLD'], table[77777], len(posix.listdir('/proc/self/fd')))",
+        "told = gate(); environ = open('/proc/self/environ', 'rb').read().split(b'\\0'); print(told['TOLD'], ('TOLD=' + told['TOLD']).encode() in environ, table[77777], len(posix.listdir('/proc/self/fd')))",
     )
     .await;
     assert!(image.bytes() > 1 << 20, "{} bytes", image.bytes());
     // More than there are places ready: a place that was used before has a user namespace already.
     for told in ["one", "two", "three", "four", "five", "six", "seven"] {
         let (exit, text) = host.run(copy(&image, told)).await.finish().await;
-        assert_eq!((exit, text), (Exit::Status(0), format!("{told} 77777 4\n")));
+        assert_eq!((exit, text), (Exit::Status(0), format!("{told} True 77777 4\n")));
     }
     host.end().await;
 }
