@@ -207,7 +207,8 @@ def test_used_memory_is_reported(python_function):
     function = python_function(handler("held = b'x' * (event << 20)\nreturn len(held)"), MemorySize=256)
     small = int(function(1).report["used"])
     large = int(function(100).report["used"])
-    assert 5 <= small < 100 <= large <= 256
+    # A copy of its runtime's image is charged with what it changes of it.
+    assert 1 <= small < 100 <= large <= 256
 
 
 # --- the log ----------------------------------------------------------------------------------------------------------

@@ -360,15 +360,6 @@ def record_of(kind, values):
 class LambdaContext:
     """The second argument of every handler."""
 
-    @classmethod
-    def learn(kind):
-        """Takes from the environment's variables what all events have in common."""
-        kind.function_name = variable("AWS_LAMBDA_FUNCTION_NAME")
-        kind.function_version = variable("AWS_LAMBDA_FUNCTION_VERSION")
-        kind.memory_limit_in_mb = variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
-        kind.log_group_name = variable("AWS_LAMBDA_LOG_GROUP_NAME")
-        kind.log_stream_name = variable("AWS_LAMBDA_LOG_STREAM_NAME")
-
     def __init__(self, fields):
         self.aws_request_id = fields["lambda-runtime-aws-request-id"]
         self.invoked_function_arn = fields.get("lambda-runtime-invoked-function-arn")
@@ -416,6 +407,15 @@ class LambdaContext:
         names += ["function_version", "invoked_function_arn", "client_context", "identity", "tenant_id"]
         fields = ",".join("%s=%s" % (name, getattr(self, name)) for name in names)
         return "LambdaContext([%s])" % fields
+
+
+def learn_context():
+    """Takes from the environment's variables what the contexts of all events have in common."""
+    LambdaContext.function_name = variable("AWS_LAMBDA_FUNCTION_NAME")
+    LambdaContext.function_version = variable("AWS_LAMBDA_FUNCTION_VERSION")
+    LambdaContext.memory_limit_in_mb = variable("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+    LambdaContext.log_group_name = variable("AWS_LAMBDA_LOG_GROUP_NAME")
+    LambdaContext.log_stream_name = variable("AWS_LAMBDA_LOG_STREAM_NAME")
 
 
 class LoggingHook:
@@ -495,7 +495,7 @@ def import_module(name):
 
 class Bootstrap:
     def __init__(self):
-        LambdaContext.learn()
+        learn_context()
         self.request_id = ""
         self.tenant_id = None
         self.api = RuntimeApi(variable("AWS_LAMBDA_RUNTIME_API"))
@@ -564,7 +564,7 @@ class Bootstrap:
 
         self.flush()
         freehold_gate.wait(set_all_variables)
-        LambdaContext.learn()
+        learn_context()
         self.api = RuntimeApi(variable("AWS_LAMBDA_RUNTIME_API"))
         freehold_gate.run_hooks("after_restore", "Runtime.AfterRestoreError", Fault)
 
