@@ -5,6 +5,7 @@ namespaces of its own where it would do harm) and must see it succeed; `test_att
 must see it fail, while a neighbour keeps answering.
 """
 
+import functools
 import json
 import os
 import secrets
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import functions, host, witness
+from harness import functions, host, rungs, witness
 from harness.neighbour import Neighbour
 from harness.server import Server
 from harness.stage import Greeter, Stage
@@ -148,6 +149,8 @@ ATTACKS = [
            outside={"flood_bytes": 400 << 20, "flood_s": 60}, witness=witness.sees_growth),
 ]
 
+LADDER = [(attack, rung) for attack in ATTACKS for rung in rungs.RUNGS]
+
 
 @pytest.fixture(scope="module")
 def stage():
@@ -171,17 +174,35 @@ class Scene:
             "data": str(server.data), "grows": str(server.data), "server": server.pid, "health": server.url + "/health",
             "processes": [stage.victim.pid, server.pid, *own["neighbours"]]}
 
-    def run(self, attack, target):
-        """Runs an attack as a function: its outcome, or how it ended."""
-        function = functions.create(
-            self.server.client(), f"attack-{attack.name.replace('.', '-')}", self.python, "attacks.run.handler", self.package,
-            **{"MemorySize": 256, "Timeout": 60} | attack.settings)
-        answer = function({"attack": attack.name, "target": target}, tail=False)
+    def run(self, attack, target, rung=None):
+        """Runs an attack as a function, on a rung if one is asked for: its outcome, or how it ended."""
+        name, settings = f"attack-{attack.name.replace('.', '-')}", {"MemorySize": 256, "Timeout": 60} | attack.settings
+        if rung is None:
+            function = functions.create(self.server.client(), name, self.python, "attacks.run.handler", self.package, **settings)
+            return self.outcome(attack, function({"attack": attack.name, "target": target}, tail=False))[0]
+        function, how = self.ladder.create(rung, f"{name}-{rung}", "attacks.run.handler", self.package, **settings)
+        if rung == "thawed":
+            name = mark()
+            function({"attack": None, "name": name}, tail=False).value()
+            rungs.freeze(name)
+        answer = function({"attack": attack.name, "target": target}, tail=attack.may_die, **how)
+        outcome, place = self.outcome(attack, answer)
+        rungs.prove(rung, place or rungs.place_in(answer.log))
+        return outcome
+
+    @staticmethod
+    def outcome(attack, answer):
+        """An attack's outcome, and its environment's place where it lived to tell."""
         if answer.error is None:
-            return answer.json
+            return answer.json, answer.json["place"]
         kind, message = answer.failure()
         assert attack.may_die and kind in ENDS, f"the attack is broken, not refused: {answer.raw.decode()}"
-        return {"succeeded": False, "detail": f"{kind}: {message}"}
+        return {"succeeded": False, "detail": f"{kind}: {message}"}, None
+
+    @functools.cached_property
+    def ladder(self):
+        """Functions on each rung; the runtime's image is there once this is."""
+        return rungs.Ladder(self.server.client(), self.python)
 
 
 @pytest.fixture(scope="module")
@@ -215,13 +236,15 @@ def mark():
     return f"fh{secrets.token_hex(6)}"
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
-def test_attack(attack, scene):
-    """An attack fails inside, and neither server, victim nor neighbour takes harm."""
+@pytest.mark.parametrize("attack, rung", LADDER, ids=lambda each: getattr(each, "name", each))
+def test_attack(attack, rung, scene):
+    """An attack fails inside, wherever the environment began, and neither server, victim nor neighbour takes harm."""
+    if rung == "restored" and scene.python not in rungs.SNAP_START_RUNTIMES:
+        pytest.skip(f"{scene.python} has no SnapStart")
     target = scene.target | {"mark": mark()} | attack.target
     failures = len(scene.neighbour.failures)
 
-    outcome = watched(attack, target, lambda: scene.run(attack, target))
+    outcome = watched(attack, target, lambda: scene.run(attack, target, rung))
 
     assert not outcome["succeeded"], outcome["detail"]
     assert scene.server.healthy(), "the server still answers"
