@@ -300,6 +300,60 @@ def test_a_copy_works_as_a_process_should(images, runtime):
         assert told["caught"] == "SIGUSR2"
 
 
+#: What a version's Init may do to whoever captures it: what it maps, opens and starts, and what it says at the gate itself.
+HOSTILE_INITS = {
+    "many mappings": "for n in range(30000): keep.append(mmap.mmap(-1, 4096, prot=1 + 2 * (n % 2)))",
+    "much address space": "keep.append(mmap.mmap(-1, 1 << 37, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000))",
+    "shared memory": "keep.append(mmap.mmap(-1, 1 << 20))",
+    "a memory file": "keep.append(os.memfd_create('x')); os.ftruncate(keep[-1], 1 << 40)",
+    "a file that is gone": "keep.append(open('/tmp/x', 'w+')); os.unlink('/tmp/x')",
+    "sockets": "keep += socket.socketpair(); keep.append(socket.create_server(('127.0.0.1', 0)))",
+    "many descriptors": "[keep.append(os.open('/dev/null', 0)) for _ in range(900)]",
+    "a child": "os.fork() or os.execv('/bin/sleep', ['sleep', '1000'])",
+    "many threads": "[threading.Thread(target=time.sleep, args=(1000,), daemon=True).start() for _ in range(200)]",
+    "a busy thread": "threading.Thread(target=lambda: [None for _ in iter(int, 1)], daemon=True).start()",
+    "a false gate": "[write(n, b'here') for n in range(3, 30)]",
+    "a false gate, waiting": "[write(n, b'here') for n in range(3, 30)]; time.sleep(1000)",
+    "a closed gate": "os.closerange(3, 100)",
+    "another at the gate": "[dup(n) for n in range(3, 10)]",
+    "not to be dumped": "ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)",
+    "much memory": "keep.append(b'x' * (400 << 20))",
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE_INITS)
+def test_an_init_that_resists_being_captured_harms_itself_alone(images, snake, what):
+    """Its version becomes Failed or works; server, other versions and the runtime's image go on as they were."""
+    if snake not in rungs.SNAP_START_RUNTIMES:
+        pytest.skip(f"{snake} has no SnapStart")
+    client = images.client()
+    neighbour = Subject(images, snake)
+    before = neighbour.whole("own")["environment"]
+    source = ("import ctypes, mmap, os, socket, threading, time\nkeep = []\n"
+              "def write(number, text):\n    try: os.write(number, text)\n    except OSError: pass\n"
+              "def dup(number):\n    try: os.dup2(os.open('/dev/null', 2), number)\n    except OSError: pass\n"
+              f"{HOSTILE_INITS[what]}\ndef handler(event, context):\n    return event\n")
+    function = functions.create(client, f"image-{next(_numbers)}", snake, HANDLER, {"lambda_function.py": source}, Timeout=5,
+                                MemorySize=256, SnapStart=rungs.SNAP_START)
+    version = client.publish_version(FunctionName=function.name)["Version"]
+
+    def settled():
+        shown = client.get_function_configuration(FunctionName=function.name, Qualifier=version)
+        return shown if shown["State"] in ("Active", "Failed") else None
+
+    shown = wait_until(settled, "the version is Active or Failed")
+    if shown["State"] == "Failed":
+        assert shown["StateReason"] and shown["StateReasonCode"]
+    else:
+        answer = function(7, tail=False, Qualifier=version)
+        # Who says at the gate that Init is over, though it is not, gets environments that are in the middle of it.
+        lied = what.startswith("a false gate") and answer.error and answer.failure()[0] in ("Sandbox.Timedout", "Runtime.ExitError")
+        assert lied or (answer.error is None and answer.json == 7), answer.raw
+    assert images.healthy()
+    assert neighbour.whole("own")["environment"] == before, "the neighbour's environment lives on"
+    Subject(images, snake)("own")  # still a copy
+
+
 def test_what_a_function_does_to_shared_modules_is_its_own(images, runtime):
     """Patched modules, variables, the working folder and the umask are as ever in the next environment."""
     before = Subject(images, runtime)("unspoilt")
