@@ -5,6 +5,7 @@ namespaces of its own where it would do harm) and must see it succeed; `test_att
 must see it fail, while a neighbour keeps answering.
 """
 
+import functools
 import json
 import os
 import secrets
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import functions, host, witness
+from harness import functions, host, rungs, witness
 from harness.neighbour import Neighbour
 from harness.server import Server
 from harness.stage import Greeter, Stage
@@ -57,6 +58,8 @@ class Attack:
     capability: int | None = None
     #: Kill the control after so long, as a timeout would.
     cut_s: float | None = None
+    #: Takes seconds each time: not on every rung.
+    slow: bool = False
 
 
 ATTACKS = [
@@ -115,10 +118,10 @@ ATTACKS = [
     Attack("processes.kill_by_number", target={"sacrifice": True}),
     Attack("processes.kill_everyone", "namespaces", may_die=True),
     Attack("processes.live_on", target={"work_s": 30}, witness=witness.sees_daemon, settings={"Timeout": 4}, may_die=True,
-           cut_s=4),
+           cut_s=4, slow=True),
     Attack("processes.compute_on", witness=witness.sees_computing),
     Attack("processes.fork_bomb", target={"processes_wanted": 1200}, outside={"limit_s": 60}, may_die=True,
-           settings={"MemorySize": 2048}),
+           settings={"MemorySize": 2048}, slow=True),
     Attack("processes.thread_bomb", target={"processes_wanted": 1200}, may_die=True, settings={"MemorySize": 512}),
     Attack("network.reach_host_loopback"),
     Attack("network.reach_host_addresses"),
@@ -133,7 +136,7 @@ ATTACKS = [
     Attack("network.read_host_shared_memory"),
     Attack("network.poison_runtime_api"),
     Attack("network.hoard_connections", target={"connections": 900, "hold_s": 1.5}, outside={"hold_s": 8},
-           witness=witness.misses_answers),
+           witness=witness.misses_answers, slow=True),
     Attack("resources.take_heap", target={"mib": 512}, settings={"MemorySize": 128}, may_die=True),
     Attack("resources.take_memory_file", target={"mib": 512}, settings={"MemorySize": 128}, may_die=True),
     Attack("resources.take_shared_memory_file", target={"mib": 512}, settings={"MemorySize": 128}, may_die=True),
@@ -145,8 +148,12 @@ ATTACKS = [
     Attack("resources.exhaust_signals", target={"hold_s": 1, "signals": 1_000_000}, outside={"hold_s": 3},
            witness=witness.loses_timers),
     Attack("resources.flood_log", target={"flood_bytes": 1 << 30, "flood_s": 4},
-           outside={"flood_bytes": 400 << 20, "flood_s": 60}, witness=witness.sees_growth),
+           outside={"flood_bytes": 400 << 20, "flood_s": 60}, witness=witness.sees_growth, slow=True),
 ]
+
+#: Slow attacks meet what bounds a machine, however its process began: they run where processes are made in a new way.
+LADDER = [(attack, rung) for attack in ATTACKS for rung in rungs.RUNGS
+          if not (attack.slow and rungs.COPIES and rung in ("booted", "thawed"))]
 
 
 @pytest.fixture(scope="module")
@@ -171,17 +178,35 @@ class Scene:
             "data": str(server.data), "grows": str(server.data), "server": server.pid, "health": server.url + "/health",
             "processes": [stage.victim.pid, server.pid, *own["neighbours"]]}
 
-    def run(self, attack, target):
-        """Runs an attack as a function: its outcome, or how it ended."""
-        function = functions.create(
-            self.server.client(), f"attack-{attack.name.replace('.', '-')}", self.python, "attacks.run.handler", self.package,
-            **{"MemorySize": 256, "Timeout": 60} | attack.settings)
-        answer = function({"attack": attack.name, "target": target}, tail=False)
+    def run(self, attack, target, rung=None):
+        """Runs an attack as a function, on a rung if one is asked for: its outcome, or how it ended."""
+        name, settings = f"attack-{attack.name.replace('.', '-')}", {"MemorySize": 256, "Timeout": 60} | attack.settings
+        if rung is None:
+            function = functions.create(self.server.client(), name, self.python, "attacks.run.handler", self.package, **settings)
+            return self.outcome(attack, function({"attack": attack.name, "target": target}, tail=False))[0]
+        function, how = self.ladder.create(rung, f"{name}-{rung}", "attacks.run.handler", self.package, **settings)
+        if rung == "thawed":
+            name = mark()
+            function({"attack": None, "name": name}, tail=False).value()
+            rungs.freeze(name)
+        answer = function({"attack": attack.name, "target": target}, tail=attack.may_die, **how)
+        outcome, place = self.outcome(attack, answer)
+        rungs.prove(rung, place or rungs.place_in(answer.log))
+        return outcome
+
+    @staticmethod
+    def outcome(attack, answer):
+        """An attack's outcome, and its environment's place where it lived to tell."""
         if answer.error is None:
-            return answer.json
+            return answer.json, answer.json["place"]
         kind, message = answer.failure()
         assert attack.may_die and kind in ENDS, f"the attack is broken, not refused: {answer.raw.decode()}"
-        return {"succeeded": False, "detail": f"{kind}: {message}"}
+        return {"succeeded": False, "detail": f"{kind}: {message}"}, None
+
+    @functools.cached_property
+    def ladder(self):
+        """Functions on each rung; the runtime's image is there once this is."""
+        return rungs.Ladder(self.server.client(), self.python)
 
 
 @pytest.fixture(scope="module")
@@ -215,13 +240,15 @@ def mark():
     return f"fh{secrets.token_hex(6)}"
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
-def test_attack(attack, scene):
-    """An attack fails inside, and neither server, victim nor neighbour takes harm."""
+@pytest.mark.parametrize("attack, rung", LADDER, ids=lambda each: getattr(each, "name", each))
+def test_attack(attack, rung, scene):
+    """An attack fails inside, wherever the environment began, and neither server, victim nor neighbour takes harm."""
+    if rung == "restored" and scene.python not in rungs.SNAP_START_RUNTIMES:
+        pytest.skip(f"{scene.python} has no SnapStart")
     target = scene.target | {"mark": mark()} | attack.target
     failures = len(scene.neighbour.failures)
 
-    outcome = watched(attack, target, lambda: scene.run(attack, target))
+    outcome = watched(attack, target, lambda: scene.run(attack, target, rung))
 
     assert not outcome["succeeded"], outcome["detail"]
     assert scene.server.healthy(), "the server still answers"

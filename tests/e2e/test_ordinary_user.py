@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import functions, host
+from harness import functions, host, rungs
 from harness.account import Account
 from harness.neighbour import Neighbour
 from harness.remains import Before, Remains
@@ -163,8 +163,8 @@ def handler(event, context):
 
 
 def deploy(server, runtime, **settings):
-    """A function on this server, whose processes bear a mark."""
-    variables = {"NAME": "ordinary", "MARK": mark()}
+    """A function on this server, whose processes bear a mark. They boot: the kernel shows no variables of copies."""
+    variables = {"NAME": "ordinary", "MARK": mark()} | rungs.BOOTS["python"]
     function = functions.create(server.client(), "ordinary", runtime, "lambda_function.handler", {"lambda_function.py": SOURCE},
                                 Environment={"Variables": variables}, **settings)
     function.mark = variables["MARK"]

@@ -10,12 +10,29 @@ import os
 import pty
 import sys
 
+from attacks.kernel import set_name
+
 NOBODY = 65534
 
 
+events = 0
+
+
 def handler(event, context):
-    """The Lambda handler: the event names the attack and carries its target."""
-    return find(event["attack"])(event["target"])
+    """The Lambda handler: the event names the attack and carries its target. An attack may be the end of it: its place comes first."""
+    global events
+    events += 1
+    told = {"place": place()}
+    print("RUNG " + json.dumps(told["place"]), flush=True)
+    if event["attack"] is None:
+        set_name(event["name"])
+        return told
+    return find(event["attack"])(event["target"]) | told
+
+
+def place():
+    """By which rung of the start ladder this environment came to be, as far as it can tell itself."""
+    return {"program": os.readlink("/proc/self/exe"), "began": os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE"), "events": events}
 
 
 def find(name):

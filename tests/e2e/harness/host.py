@@ -143,6 +143,13 @@ def cgroups_of(process):
     return found
 
 
+def frozen(process):
+    """Whether the kernel keeps a process frozen, by either generation of cgroups."""
+    groups = cgroups_of(process)
+    return any(b"frozen 1" in read(f"{group}/cgroup.events") or read(f"{group}/freezer.state").strip() == b"FROZEN"
+               for group in groups)
+
+
 def mounts_below(text):
     """Lines of any process's mount table that speak of `text`."""
     return {line for each in processes() for line in read(f"/proc/{each}/mountinfo").decode().splitlines() if text in line}
