@@ -156,13 +156,9 @@ SET_IN_INIT = {
     "the priority": ("os.nice(3)", "os.nice(0)", 3),
     "a thread": ("threading.Thread(target=event.wait, daemon=True).start()", "[event.set(), threading.active_count()][1]", 2),
 }
-#: Found lost; each is to be mended in the copy's beginning.
-LOST = {"a variable", "another value", "no variable", "the folder", "the umask", "a limit", "the priority"}
 
 
-@pytest.mark.parametrize("what", [
-    pytest.param(each, marks=pytest.mark.xfail(strict=True, reason="lost as a version is restored") if each in LOST else ())
-    for each in SET_IN_INIT])
+@pytest.mark.parametrize("what", SET_IN_INIT)
 def test_what_init_set_is_there_after_a_restore(images, snake, what):
     """A snapshot is of the process that ran Init: what that made of itself goes on, as on AWS and as in a booted environment."""
     if snake not in rungs.SNAP_START_RUNTIMES:
@@ -256,7 +252,6 @@ def test_random_numbers_of_restored_versions_differ(images, snake):
     all_differ(drawn(subject, {"Qualifier": rungs.publish(subject.function)}))
 
 
-@pytest.mark.xfail(strict=True, reason="multiprocessing's key, drawn as Init imports it, stays the same in all copies of a version")
 def test_keys_of_restored_versions_differ(images, snake):
     """What `multiprocessing` made in Init for its processes to know each other by."""
     if snake not in rungs.SNAP_START_RUNTIMES:

@@ -24,6 +24,9 @@ import posix
 
 API = "/2018-06-01/runtime/"
 
+# The variables that this process began with.
+GIVEN = dict(posix.environ)
+
 # Up to this size, head and body go out in one write; beyond it, joining them costs more than a second write.
 JOINED_BYTES = 64 * 1024
 RECEIVE_BYTES = 64 * 1024
@@ -65,14 +68,15 @@ def set_variable(name, value):
         posix.putenv(name.encode(), value.encode("utf-8", "surrogateescape"))
 
 
-def set_all_variables(text):
-    """Replaces the whole environment by `NAME=VALUE`s, each with a zero byte behind it. `os.environ` reads the same dictionary."""
-    for name in list(posix.environ):
-        posix.unsetenv(name)
-    posix.environ.clear()
-    for line in text.split(b"\0"):
-        name, separator, value = line.partition(b"=")
-        if separator:
+def take_variables(text):
+    """Takes what has changed since this process began: `text` is the whole environment, `NAME=VALUE`s, each with a zero byte
+    behind it. What the function's own code has set stays. (`os.environ` reads the same dictionary.)"""
+    told = dict(line.split(b"=", 1) for line in text.split(b"\0") if b"=" in line)
+    for name in GIVEN.keys() - told.keys():
+        if posix.environ.pop(name, None) is not None:
+            posix.unsetenv(name)
+    for name, value in told.items():
+        if GIVEN.get(name) != value:
             posix.environ[name] = value
             posix.putenv(name, value)
 
@@ -563,7 +567,7 @@ class Bootstrap:
         import freehold_gate
 
         self.flush()
-        freehold_gate.wait(set_all_variables)
+        freehold_gate.wait(take_variables)
         learn_context()
         self.api = RuntimeApi(variable("AWS_LAMBDA_RUNTIME_API"))
         freehold_gate.run_hooks("after_restore", "Runtime.AfterRestoreError", Fault)
@@ -632,7 +636,7 @@ def main():
         import freehold_gate
 
         freehold_gate.preload()
-        freehold_gate.wait(set_all_variables)
+        freehold_gate.wait(take_variables)
     Bootstrap().run(is_snapshot=way == "--snapshot")
 
 

@@ -11,14 +11,13 @@ import sys
 GATE = 3
 RECEIVE_BYTES = 64 * 1024
 
-# What functions commonly import. Loaded once, and shared by all copies until they change it.
+# What functions commonly import, as far as it is Python's own code or built in: each library that an extension module is would have
+# to be mapped in every copy. Loaded once, and shared by all copies until they change it.
 PRELOADED = (
-    "abc ast base64 binascii bisect calendar codecs collections collections.abc concurrent.futures contextlib contextvars"
-    " copy csv dataclasses datetime decimal email.message email.parser enum functools gzip hashlib heapq hmac html"
-    " http.client importlib importlib.metadata inspect io ipaddress itertools json keyword locale logging logging.handlers"
-    " math mimetypes numbers operator os os.path pathlib pickle platform queue quopri random re select selectors shutil"
-    " signal socket ssl stat string struct subprocess tempfile textwrap threading time traceback types typing unicodedata"
-    " urllib.error urllib.parse urllib.request urllib.response uuid warnings weakref xml.etree.ElementTree zipfile zlib"
+    "abc ast base64 binascii bisect collections collections.abc contextlib contextvars copy dataclasses datetime email.message"
+    " email.parser enum functools hashlib heapq hmac html http.client importlib inspect io ipaddress itertools json keyword"
+    " logging math numbers operator os os.path pathlib platform queue random re select selectors signal socket ssl stat string"
+    " struct subprocess textwrap threading time traceback types typing urllib.error urllib.parse warnings weakref zlib"
     " freehold_faults freehold_json freehold_logging"
 ).split()
 
@@ -32,7 +31,7 @@ def preload():
             pass
 
 
-def wait(set_all_variables):
+def wait(take_variables):
     """Waits at the gate. Returns in copies only."""
     gc.collect()
     # What is there now stays: collecting it again would only copy pages that are shared.
@@ -43,7 +42,7 @@ def wait(set_all_variables):
     while part := posix.read(GATE, RECEIVE_BYTES):
         told.append(part)
     posix.close(GATE)
-    set_all_variables(b"".join(told))
+    take_variables(b"".join(told))
     renew(posix.getpid() - before)
 
 
@@ -57,6 +56,8 @@ def renew(apart):
         random.seed()
     if (tempfile := modules.get("tempfile")) is not None:
         tempfile._name_sequence = None
+    if (process := modules.get("multiprocessing.process")) is not None:
+        process.current_process().authkey = posix.urandom(32)
     if (uuid := modules.get("uuid")) is not None:
         uuid._last_timestamp = None
 

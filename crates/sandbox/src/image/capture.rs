@@ -16,6 +16,7 @@ use super::NUMBERS_APART;
 use super::descriptors::{self, Descriptors};
 
 use super::frame;
+use super::habits::{self, Habits};
 use super::maps::{self, Backing, Mapping, PAGE};
 use super::trace::{Thread, ThreadState};
 
@@ -23,6 +24,8 @@ use super::trace::{Thread, ThreadState};
 pub(crate) const THREADS_MAX: usize = 64;
 /// The largest image, in bytes: as large as a function's memory can be.
 pub(crate) const IMAGE_BYTES_MAX: u64 = 10_240 << 20;
+/// The largest mapping of which something is used, in bytes: looking for what is takes a millisecond for each GiB.
+const MAPPING_BYTES_MAX: u64 = 64 << 30;
 /// Pages between two that were written which are copied rather than left out: each run is a mapping of its own.
 const GAP_PAGES: u64 = 16;
 /// Bytes copied at once.
@@ -54,6 +57,7 @@ pub(super) struct Captured {
     pub(super) threads: Vec<ThreadImage>,
     pub(super) regions: Vec<Region>,
     pub(super) descriptors: Descriptors,
+    pub(super) habits: Habits,
     pub(super) memory: OwnedFd,
     pub(super) bytes: u64,
     /// The numbers of `prctl`'s `prctl_mm_map`, in its order.
@@ -89,6 +93,7 @@ pub(super) fn capture(process: Pid) -> io::Result<Captured> {
     if has_timers(main, read)? {
         return refused("it has timers");
     }
+    let habits = habits::read(process, main, read)?;
     let places = places(process, main)?;
     let actions = actions(main, read)?;
     let mut threads = Vec::with_capacity(stopped.len());
@@ -107,6 +112,7 @@ pub(super) fn capture(process: Pid) -> io::Result<Captured> {
         threads,
         regions,
         descriptors,
+        habits,
         memory: image,
         bytes,
         places,
@@ -165,7 +171,11 @@ fn copy(process: Pid, memory: &File) -> io::Result<(Vec<Region>, OwnedFd, u64)> 
             return Err(io::Error::other("it shares memory"));
         }
         let mut runs = Vec::new();
-        if !matches!(mapping.backing, Backing::Kernel(_)) {
+        let length = mapping.range.end - mapping.range.start;
+        if !mapping.is_empty && length > MAPPING_BYTES_MAX {
+            return Err(io::Error::other("it has mapped too much at once"));
+        }
+        if !mapping.is_empty && !matches!(mapping.backing, Backing::Kernel(_)) {
             for run in maps::own_pages(&pagemap, &mapping.range, GAP_PAGES)? {
                 let at = end;
                 let mut address = run.start;

@@ -1,4 +1,4 @@
-//! What a process has mapped: `/proc/PID/maps`, read, and which of its pages are its own (`/proc/PID/pagemap`).
+//! What a process has mapped: `/proc/PID/smaps`, read, and which of its pages are its own (`/proc/PID/pagemap`).
 
 use std::fs::File;
 use std::io;
@@ -29,7 +29,7 @@ pub(crate) enum Backing {
     Kernel(String),
 }
 
-/// One line of `maps`.
+/// One entry of `smaps`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
     pub(crate) range: Range<u64>,
@@ -38,14 +38,27 @@ pub(crate) struct Mapping {
     pub(crate) backing: Backing,
     /// The main thread's stack.
     pub(crate) is_stack: bool,
+    /// No page of it is used.
+    pub(crate) is_empty: bool,
 }
 
 /// All mappings of a process, by address.
 pub(crate) fn read(process: Pid) -> io::Result<Vec<Mapping>> {
-    std::fs::read_to_string(format!("/proc/{process}/maps"))?
-        .lines()
-        .filter_map(|line| parse(line).transpose())
-        .collect()
+    let text = std::fs::read_to_string(format!("/proc/{process}/smaps"))?;
+    let mut mappings: Vec<Mapping> = Vec::new();
+    let mut is_known = false;
+    for line in text.lines() {
+        // What follows on a mapping's line are names, each with a colon.
+        let word = line.split(' ').next().unwrap_or_default();
+        if !word.ends_with(':') {
+            let mapping = parse(line)?;
+            is_known = mapping.is_some();
+            mappings.extend(mapping);
+        } else if is_known && ["Rss:", "Swap:"].contains(&word) && !line.ends_with(" 0 kB") {
+            mappings.last_mut().into_iter().for_each(|mapping| mapping.is_empty = false);
+        }
+    }
+    Ok(mappings)
 }
 
 /// One line; none for what is the same in every process.
@@ -82,7 +95,7 @@ fn parse(line: &str) -> io::Result<Option<Mapping>> {
         return Err(io::Error::other(format!("{what}: {name}")));
     }
     let is_stack = name == "[stack]";
-    Ok(Some(Mapping { range, protection, shared, backing, is_stack }))
+    Ok(Some(Mapping { range, protection, shared, backing, is_stack, is_empty: true }))
 }
 
 /// The kernel writes a line feed in a path as `\012`.

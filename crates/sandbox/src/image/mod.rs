@@ -7,7 +7,8 @@
 //! ```
 //!
 //! - `maps`, `trace`: what a process has mapped; how it is stopped and asked
-//! - `capture`: its state and a copy of what it has written; `descriptors`: what it has open
+//! - `capture`: its state and a copy of what it has written; `descriptors`: what it has open; `habits`:
+//!   what it has set for itself
 //! - `plan`, `frame`, `stub`: the program of system calls that makes it again
 //!
 //! An image is data: nobody runs with any privilege in order to make a copy, and a copy is started exactly as any other program
@@ -20,6 +21,8 @@ mod capture;
 mod descriptors;
 #[cfg(target_arch = "x86_64")]
 mod frame;
+#[cfg(target_arch = "x86_64")]
+mod habits;
 #[cfg(target_arch = "x86_64")]
 mod maps;
 #[cfg(target_arch = "x86_64")]

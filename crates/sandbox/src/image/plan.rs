@@ -8,7 +8,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::mman::{MapFlags, ProtFlags};
 
@@ -46,14 +46,16 @@ const THREAD_FLAGS: u64 = (libc::CLONE_VM
 /// The program that becomes the captured process.
 pub(super) fn program(captured: &Captured) -> io::Result<Vec<u8>> {
     let base = place(&captured.regions)?;
-    let mut plan = Steps { builder: Builder::new(base), steps: Vec::new(), base };
+    let mut plan = Steps { builder: Builder::new(base), steps: Vec::new(), base, open: None };
     plan.kernel_pages(&captured.regions)?;
     for region in &captured.regions {
         plan.region(region)?;
     }
+    plan.close();
     plan.must(libc::SYS_close, [u64::from(MEMORY), 0, 0, 0, 0, 0]);
     captured.descriptors.reopen(&mut plan, captured.threads[0].thread.scratch())?;
     plan.notes(captured)?;
+    captured.habits.take(&mut plan)?;
     plan.threads(&captured.threads)?;
     let Steps { mut builder, steps, .. } = plan;
     let first = builder.steps(&steps);
@@ -82,6 +84,8 @@ pub(super) struct Steps {
     builder: Builder,
     steps: Vec<Step>,
     base: u64,
+    /// The file that is open to be mapped.
+    open: Option<PathBuf>,
 }
 
 impl Steps {
@@ -160,12 +164,8 @@ impl Steps {
         match &mapping.backing {
             Backing::Kernel(_) => return Ok(()),
             Backing::File { path, offset } => {
-                let path = self.path(path)?;
-                let file = u64::from(MEMORY) + 1;
-                let read = (libc::O_RDONLY | libc::O_CLOEXEC) as u64;
-                self.must_be(libc::SYS_openat, [self.here(), path, read, 0, 0, 0], file);
+                let file = self.open(path)?;
                 self.map(start, length, protection, file, *offset);
-                self.must(libc::SYS_close, [file, 0, 0, 0, 0, 0]);
             }
             Backing::Anonymous if mapping.is_stack => {
                 // As far as it may grow.
@@ -181,9 +181,35 @@ impl Steps {
             }
         }
         for (run, at) in &region.runs {
+            if mapping.is_stack {
+                // Not mapped: `/proc/PID/cmdline` shows nothing of a file, and most of it would be written at once.
+                let length = run.end - run.start;
+                let memory = u64::from(MEMORY);
+                self.must_be(libc::SYS_pread64, [memory, run.start, length, *at, 0, 0], length);
+                continue;
+            }
             self.map(run.start, run.end - run.start, protection, u64::from(MEMORY), *at);
         }
         Ok(())
+    }
+
+    /// Opens a file to be mapped, if it is not open: the parts of a library follow on one another. Gives its descriptor.
+    fn open(&mut self, path: &Path) -> io::Result<u64> {
+        let file = u64::from(MEMORY) + 1;
+        if self.open.as_deref() != Some(path) {
+            self.close();
+            let text = self.path(path)?;
+            let read = (libc::O_RDONLY | libc::O_CLOEXEC) as u64;
+            self.must_be(libc::SYS_openat, [self.here(), text, read, 0, 0, 0], file);
+            self.open = Some(path.to_owned());
+        }
+        Ok(file)
+    }
+
+    fn close(&mut self) {
+        if self.open.take().is_some() {
+            self.must(libc::SYS_close, [u64::from(MEMORY) + 1, 0, 0, 0, 0, 0]);
+        }
     }
 
     fn map(&mut self, start: u64, length: u64, protection: u64, file: u64, offset: u64) {
