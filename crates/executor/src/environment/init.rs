@@ -77,7 +77,9 @@ impl Task {
         let took =
             self.shell.clock.monotonic() - instance.as_ref().map_or(began, |instance| instance.started);
         match (failure, instance) {
-            (None, Some(instance)) => {
+            (None, Some(mut instance)) => {
+                // What it wrote before it asked for its first event belongs to its Init.
+                instance.output.pump(&mut self.journal);
                 self.init = Some(took);
                 self.restored = is_restored;
                 self.init_ended(Some(&instance), took, phase, None);
